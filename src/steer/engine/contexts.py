@@ -1,0 +1,59 @@
+"""What each stream is shown before the text, as token ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steer.guidance import Context
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Token ids before the first token of the text, for each kind of context."""
+
+    prompt: tuple[int, ...]
+    negatives: tuple[int, ...]
+    bare: tuple[int, ...]
+
+    def of(self, context: Context) -> tuple[int, ...]:
+        if context.kind == "tail":
+            return self.prompt[-(context.size or 0) :]
+        return {"prompt": self.prompt, "negatives": self.negatives, "bare": self.bare}[context.kind]
+
+
+def contexts(tokenizer: Any, prompt: str, negatives: Sequence[str] = ()) -> Contexts:
+    """The contexts of one prompt and its negatives; without negatives that context is the prompt alone.
+
+    The unconditional context is the one token that begins a document, or ends one where the tokenizer has no other.
+    """
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return Contexts(prompt_ids(tokenizer, prompt), prompt_ids(tokenizer, prompt, negatives), (start,))
+
+
+def prompt_ids(tokenizer: Any, prompt: str, before: Sequence[str] = ()) -> tuple[int, ...]:
+    """The prompt as the model reads it, with other examples before it.
+
+    A base model sees the examples, a blank line after each, then the prompt on a line of its own. A chat model sees
+    the same as one message of the user, in its own template.
+    """
+    text = "".join(f"{example}\n\n" for example in before) + prompt
+    if tokenizer.chat_template:
+        message = [{"role": "user", "content": text}]
+        text = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    ids = tokenizer(text + "\n", verbose=False)["input_ids"]
+    # Some tokenizers close every text; nothing may follow an end that is still to come.
+    return tuple(ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and len(ids) > 1 else ids)
+
+
+def text_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """The text that follows a prompt, without any token of a document's beginning or end."""
+    return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def read_text(tokenizer: Any, ids: Sequence[int], stop_ids: frozenset[int]) -> str | None:
+    """The text of generated ids up to their end; None where they hold another special token or none of the model's."""
+    body = [i for i in ids if i not in stop_ids]
+    if any(i in tokenizer.all_special_ids or i >= len(tokenizer) for i in body):
+        return None
+    return str(tokenizer.decode(body, clean_up_tokenization_spaces=False)).strip()

@@ -1,0 +1,106 @@
+"""From combined logits to one token a row: pure functions on (B, V), each chained after the last.
+
+The filters are those of `transformers` (temperature, top-k, top-p, min-p, in this order); the noise is a function of
+(sample seed, step, token id) alone, so that a text does not depend on the batch in which it was drawn.
+"""
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+
+class Sampling(BaseModel):
+    """How a token is drawn from the combined distribution; names and meanings as in `transformers`.
+
+    temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. `max_new_tokens` None means as long as the longest
+    real text, and a quarter more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
+    top_k: int = Field(0, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, le=1)
+    max_new_tokens: int | None = Field(None, ge=1)
+
+
+def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
+    """(B, V) float logits -> the same with temperature applied and every refused token at -inf."""
+    logits = logits / sampling.temperature
+    if sampling.top_k:
+        logits = top_k(logits, sampling.top_k)
+    if sampling.top_p < 1:
+        logits = top_p(logits, sampling.top_p)
+    if sampling.min_p:
+        logits = min_p(logits, sampling.min_p)
+    return logits
+
+
+def top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the k largest of each row, and what equals the k-th (Fan et al. 2018)."""
+    threshold = logits.topk(min(k, logits.shape[-1])).values[:, -1:]
+    return logits.masked_fill(logits < threshold, -torch.inf)
+
+
+def top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the smallest set of tokens that holds p of the probability (Holtzman et al. 2020), never fewer than one."""
+    ordered, order = logits.sort(dim=-1)
+    # From the least likely upwards, a token goes while all up to it hold no more than 1 - p.
+    refused = ordered.softmax(-1).cumsum(-1) <= 1 - p
+    refused[:, -1] = False
+    return logits.masked_fill(refused.scatter(-1, order, refused), -torch.inf)
+
+
+def min_p(logits: Tensor, share: float) -> Tensor:
+    """Keep the tokens at least `share` times as probable as the likeliest (Nguyen et al. 2024)."""
+    probabilities = logits.softmax(-1)
+    return logits.masked_fill(probabilities < share * probabilities.amax(-1, keepdim=True), -torch.inf)
+
+
+def plausible(reference: Tensor, alpha: float | None, p: float | None) -> Tensor:
+    """(B, V) logits of the mask's stream -> (B, V) bool: which tokens it holds plausible.
+
+    No softmax is needed for alpha, the constant cancels: logit >= max + log(alpha) (Li et al. 2022, equation 3).
+    """
+    if alpha is not None:
+        floor = reference.amax(-1, keepdim=True) + torch.log(torch.tensor(alpha, device=reference.device))
+        return reference >= floor
+    assert p is not None
+    return top_p(reference, p) > -torch.inf
+
+
+def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling) -> Tensor:
+    """(B, V) combined logits -> (B,) token ids, drawn with the noise of (seed, step, token); greedy at temperature 0.
+
+    The largest of logit + Gumbel noise is an exact draw from the softmax. seeds and step: (B,) int64.
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    scores = filtered(logits.float(), sampling)
+    return (scores - exponential(seeds, step, logits.shape[-1]).log()).argmax(-1)
+
+
+def exponential(seeds: Tensor, step: Tensor, size: int) -> Tensor:
+    """(B,) seeds and steps -> (B, size) standard exponential variates, a pure function of (seed, step, column)."""
+    columns = torch.arange(1, size + 1, device=seeds.device, dtype=torch.long)
+    key = _mix(_mix(seeds) + step * _GOLDEN)
+    bits = _mix(key[:, None] + columns * _GOLDEN)
+    # Small variates decide the draw, so the uniform is kept where floats are dense: near 0, with 53 random bits.
+    uniform = ((_shifted(bits, 11)).double() + 0.5) * 2.0**-53
+    return (-torch.log1p(-uniform)).float()
+
+
+_GOLDEN = -0x61C8864680B583EB  # 2**64 over the golden ratio, as a signed number
+
+
+def _mix(z: Tensor) -> Tensor:
+    """The finaliser of SplitMix64 (Steele et al. 2014), on int64 that wrap around."""
+    z = (z ^ _shifted(z, 30)) * -0x40A7B892E31B1A47
+    z = (z ^ _shifted(z, 27)) * -0x6B2FB644ECCEEE15
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(z: Tensor, by: int) -> Tensor:
+    """Logical shift to the right: torch's own keeps the sign."""
+    return (z >> by) & ((1 << (64 - by)) - 1)

@@ -1,0 +1,80 @@
+"""The decoders of the literature, each one formula.
+
+D is the domain model, B the base model, N the domain model shown the negatives; equations are quoted by paper.
+"""
+
+from steer.guidance.algebra import Guidance, Mask, Stream, bare, base, domain, negatives, tail
+
+_REPELLED = domain[negatives]
+_NEGATED = domain.at(-1)
+
+
+def steer(gamma: float = 0.2, eta: float = 0.4) -> Guidance:
+    """D + γ(D − B) + η(D − N), the default: the weights add up to 1, so temperature keeps its meaning.
+
+    gamma pulls towards the domain, eta pushes away from the negatives; 0 switches either off exactly.
+    """
+    return domain + gamma * (domain - base) + eta * (domain - _REPELLED)
+
+
+def steer_authors(gamma: float = 0.2, eta: float = 0.4) -> Guidance:
+    """(1 + γ)D − γB − ηN, what the authors of STEER (arXiv 2308.07645) ran. The weights add up to 1 − η."""
+    return (1 + gamma) * domain - gamma * base - eta * _REPELLED
+
+
+def steer_printed(gamma: float = 0.2, eta: float = 0.4) -> Guidance:
+    """(D − γB) + (N + η(D − N)), the equations of arXiv 2308.07645 to the letter. The weights add up to 2 − γ.
+
+    N's weight is 1 − η: for η below 1 the negatives attract, and at η = 0 they attract most.
+    """
+    return (domain - gamma * base) + (_REPELLED + eta * (domain - _REPELLED))
+
+
+def cfg(scale: float = 1.5) -> Guidance:
+    """bare + s(D − bare), classifier-free guidance (Sanchez et al. 2023, equation 5)."""
+    return domain[bare] + scale * (domain - domain[bare])
+
+
+def contrastive_decoding(
+    beta: float = 0.5, expert: Stream = domain, amateur: Stream = base, alpha: float = 0.1
+) -> Guidance:
+    """(1 + β)·expert − β·amateur, over tokens within α of the expert's likeliest (Li et al. 2022, O'Brien 2023)."""
+    return (1 + beta) * expert - beta * amateur | Mask(expert, alpha=alpha)
+
+
+def dexperts(
+    alpha: float = 1.0, expert: Stream = domain, antiexpert: Stream = _NEGATED, top_p: float = 0.9
+) -> Guidance:
+    """base + α(expert − antiexpert), over the nucleus of the base model (Liu et al. 2021, equation 2)."""
+    return base + alpha * (expert - antiexpert) | Mask(base, top_p=top_p)
+
+
+def proxy_tuning(alpha: float = 1.0, expert: Stream = domain, antiexpert: Stream = _NEGATED) -> Guidance:
+    """base + α(expert − antiexpert), over all tokens (Liu et al. 2024)."""
+    return base + alpha * (expert - antiexpert)
+
+
+def coherence_boosting(alpha: float = 0.5, k: int = 8) -> Guidance:
+    """(1 + α)D − α·D[tail(k)], away from what the last k tokens alone predict (Malkin et al. 2022, equation 1)."""
+    return (1 + alpha) * domain - alpha * domain[tail(k)]
+
+
+def context_aware(alpha: float = 0.5) -> Guidance:
+    """(1 + α)·with context − α·without, the prompt being the context (Shi et al. 2023, equation 1)."""
+    return (1 + alpha) * domain - alpha * domain[bare]
+
+
+PRESETS = {
+    preset.__name__: preset
+    for preset in (
+        steer,
+        steer_authors,
+        steer_printed,
+        cfg,
+        contrastive_decoding,
+        dexperts,
+        proxy_tuning,
+        coherence_boosting,
+        context_aware,
+    )
+}

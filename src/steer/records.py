@@ -1,0 +1,90 @@
+"""The nouns that travel between the stages."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Record:
+    """One text, real or generated, in the user's own columns.
+
+    `text` is the record as the task's example template writes it; `id` is stable across runs.
+    """
+
+    id: str
+    fields: Mapping[str, str]
+    text: str
+
+
+Verdict = Literal["accepted", "malformed", "unreadable", "copy", "duplicate", "surplus"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One generated text with everything that decided it.
+
+    `verdict` is "accepted" or the gate that refused it; `reason` says why in words; `source` and `similarity`
+    name the real text or accepted sample that it copies.
+    """
+
+    id: str
+    text: str
+    fields: Mapping[str, str]
+    verdict: Verdict
+    reason: str | None
+    source: str | None
+    similarity: float | None
+    labels: Mapping[str, str]
+    round: int
+    group: int
+    index: int
+    seed: int
+    negatives: tuple[str, ...]
+    token_ids: tuple[int, ...]
+    finish: Literal["stop", "length"]
+    logprobs: Mapping[str, tuple[float, ...]]
+
+    @property
+    def record(self) -> Record:
+        return Record(self.id, self.fields, self.text)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "Sample":
+        tuples = {"negatives": tuple(row["negatives"]), "token_ids": tuple(row["token_ids"])}
+        return cls(**{**row, **tuples, "logprobs": {k: tuple(v) for k, v in row["logprobs"].items()}})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: into a neighbour, flushed to the disk, then renamed over the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read back what `write_jsonl` wrote (a user's own files go through `steer.data`)."""
+    # Only a line feed ends a row: str.splitlines would also cut at the separators U+2028 and U+0085 inside a text.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

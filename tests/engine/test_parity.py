@@ -1,0 +1,95 @@
+"""The engine against separate full passes, for every preset and architecture: one forward, a cache, rows of different
+length and strength, and a sum before the head must change nothing."""
+
+import copy
+
+import pytest
+import torch
+from conftest import TEXTS, add_adapter, make_model, make_tokenizer
+from oracle import Oracle
+
+from steer import guidance as g
+from steer.engine.decode import guided_logprobs
+from steer.engine.models import Network, Pair
+
+ARCHITECTURES = ["llama", "gpt2", "gpt_neox", "qwen2", "gemma2"]
+GUIDANCES = [
+    *(preset() for preset in g.PRESETS.values()),
+    g.steer_printed(0.2, 0.0),
+    g.domain + 0.3 * (g.domain.at(0.5) - g.domain.at(-1)),
+    2 * g.domain - 0.5 * g.base[g.negatives] - 0.5 * g.base[g.tail(3)],
+]
+PROMPT, TEXT, NEGATIVES = "Write a hypothesis.", TEXTS[0], [TEXTS[1], TEXTS[2]]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def served(request):
+    tokenizer = make_tokenizer()
+    adapted = add_adapter(make_model(request.param, len(tokenizer)))
+    oracle = Oracle(adapted)
+    return Pair(Network(adapted, request.param), tokenizer, request.param), oracle
+
+
+@pytest.mark.parametrize("guidance", GUIDANCES, ids=str)
+def test_equals_separate_full_passes(served, guidance):
+    pair, oracle = served
+    found = guided_logprobs(pair, guidance, prompt=PROMPT, text=TEXT, negatives=NEGATIVES)
+    text = found.token_ids.tolist()
+    assert set(found.streams) == {str(stream) for stream in guidance.streams}
+    for stream in guidance.streams:
+        expected = oracle.logprobs(stream, found.contexts[str(stream)], text)
+        expected = expected.gather(1, found.token_ids[:, None])[:, 0]
+        assert (found.streams[str(stream)] - expected).abs().max() < 1e-5
+    combined = oracle.combined(guidance, found.contexts, text).gather(1, found.token_ids[:, None])[:, 0]
+    assert (found.combined - combined).abs().max() < 1e-5
+
+
+def test_streams_differ(served):
+    """Parity would hold trivially if no stream saw anything of its own."""
+    pair, _ = served
+    found = guided_logprobs(pair, g.steer(), prompt=PROMPT, text=TEXT, negatives=NEGATIVES)
+    domain, base, repelled = (found.streams[name] for name in ("domain", "base", "domain[negatives]"))
+    assert (domain - base).abs().max() > 0.01
+    assert (domain - repelled).abs().max() > 0.01
+
+
+def test_soft_caps_make_the_head_non_linear():
+    tokenizer = make_tokenizer()
+    assert Network(make_model("llama", len(tokenizer)), "llama").linear
+    assert not Network(make_model("gemma2", len(tokenizer)), "gemma2").linear
+
+
+def test_the_model_is_left_as_it_was():
+    tokenizer = make_tokenizer()
+    adapted = add_adapter(make_model("llama", len(tokenizer)))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before, weights = adapted(ids).logits, copy.deepcopy(adapted.state_dict())
+    pair = Pair(Network(adapted, "llama"), tokenizer, "llama")
+    guided_logprobs(pair, g.steer(), prompt=PROMPT, text=TEXT, negatives=NEGATIVES)
+    with pytest.raises(IndexError):
+        pair.base.forward(torch.tensor([[10**6]]), torch.tensor([[0]]), pair.base.new_cache(1), torch.zeros(1))
+    assert torch.equal(adapted(ids).logits, before)
+    assert all(torch.equal(value, weights[name]) for name, value in adapted.state_dict().items())
+
+
+def test_an_adapter_on_the_head_is_combined_after_it():
+    from peft import LoraConfig, get_peft_model
+
+    tokenizer = make_tokenizer()
+    model = make_model("qwen2", len(tokenizer))
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["lm_head", "q_proj"], init_lora_weights=False))
+    oracle = Oracle(adapted)
+    pair = Pair(Network(adapted, "qwen2"), tokenizer, "qwen2")
+    assert not pair.base.linear
+    found = guided_logprobs(pair, g.steer(), prompt=PROMPT, text=TEXT, negatives=NEGATIVES)
+    expected = oracle.combined(g.steer(), found.contexts, found.token_ids.tolist())
+    assert (found.combined - expected.gather(1, found.token_ids[:, None])[:, 0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("options", [{"use_dora": True}, {"bias": "all"}, {"modules_to_save": ["lm_head"]}])
+def test_adapters_without_a_dial_are_refused(options):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(make_model("llama", 320), LoraConfig(r=2, target_modules=["q_proj"], **options))
+    with pytest.raises(ValueError, match="cannot be dialled"):
+        Network(model, "some-model")
