@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-class _SlotLayer(CacheLayerMixin):
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     """One layer's keys and values, (R, H, capacity, D)."""
 
     def __init__(self, slots: "SlotCache") -> None:
@@ -46,7 +46,7 @@ class _SlotLayer(CacheLayerMixin):
         return self.slots.capacity
 
 
-class SlotCache(Cache):
+class SlotCache(Cache):  # type: ignore[misc]
     """A preallocated cache with a write position per row.
 
     Call `place(positions)` with the (R, T) positions of the tokens to come, then run the model's forward.

@@ -52,8 +52,12 @@ def text_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
 
 
 def read_text(tokenizer: Any, ids: Sequence[int], stop_ids: frozenset[int]) -> str | None:
-    """The text of generated ids up to their end; None where they hold another special token or none of the model's."""
+    """The text of generated ids up to their end; None where they hold what is no text.
+
+    That is another special token, an id beyond the tokenizer's, or bytes that are no character.
+    """
     body = [i for i in ids if i not in stop_ids]
     if any(i in tokenizer.all_special_ids or i >= len(tokenizer) for i in body):
         return None
-    return str(tokenizer.decode(body, clean_up_tokenization_spaces=False)).strip()
+    text = str(tokenizer.decode(body, clean_up_tokenization_spaces=False)).strip()
+    return None if "\ufffd" in text else text

@@ -12,10 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from steer.config import Sampling
 from steer.engine.cache import SlotCache
 from steer.engine.contexts import Contexts
 from steer.engine.models import Network, Pair
-from steer.engine.sampling import Sampling, draw, plausible
+from steer.engine.sampling import draw, plausible
 from steer.guidance import Guidance, Stream
 
 Features = dict[Stream, Tensor]  # stream -> (B, F)

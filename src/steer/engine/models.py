@@ -45,11 +45,13 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+        dtype: torch.dtype = next(self.model.parameters()).dtype
+        return dtype
 
     @property
     def vocabulary(self) -> int:
@@ -79,8 +81,10 @@ class Network:
         }
         with self._strength(strengths):
             if self.linear:
-                return self._decoder(**inputs).last_hidden_state
-            return self.model(**inputs).logits
+                features: Tensor = self._decoder(**inputs).last_hidden_state
+            else:
+                features = self.model(**inputs).logits
+        return features
 
     def head(self, features: Tensor) -> Tensor:
         """(..., F) features -> (..., V) float32 logits."""
@@ -110,7 +114,7 @@ class Network:
         def mask(seen: Tensor) -> Tensor:
             return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(~seen, lowest)
 
-        window = getattr(self.config, "sliding_window", None)
+        window = getattr(self.config, "sliding_window", None) or 0
         layers = set(getattr(self.config, "layer_types", None) or [])
         if "sliding_attention" in layers:
             sliding = mask((distance >= 0) & (distance < window))
@@ -229,8 +233,8 @@ class Pair:
         mine, theirs = self.base.vocabulary, other.vocabulary
         if mine != theirs:
             raise ValueError(
-                f"{other.name} has a vocabulary of {theirs} tokens and {self.name} one of {mine}: streams can be summed "
-                "only over the same tokens"
+                f"{other.name} has a vocabulary of {theirs} tokens and {self.name} one of {mine}: "
+                "streams can be summed only over the same tokens"
             )
         if tokenizer.get_vocab() != self.tokenizer.get_vocab():
             raise ValueError(
@@ -267,9 +271,7 @@ def load(
         return Pair(Network(loaded, model), tokenizer, model, trust_remote_code=trust_remote_code)
     folder = Path(adapter)
     if (folder / "adapter_config.json").is_file():
-        return Pair(
-            Network(_adapted(loaded, folder), model), tokenizer, model, trust_remote_code=trust_remote_code
-        )
+        return Pair(Network(_adapted(loaded, folder), model), tokenizer, model, trust_remote_code=trust_remote_code)
     second, second_tokenizer = _load(str(adapter), None, place, kind, trust_remote_code)
     pair = Pair(Network(loaded, model), tokenizer, model, trust_remote_code=trust_remote_code)
     pair.domain = Network(second, str(adapter))

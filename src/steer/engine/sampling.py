@@ -5,24 +5,9 @@ The filters are those of `transformers` (temperature, top-k, top-p, min-p, in th
 """
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-
-class Sampling(BaseModel):
-    """How a token is drawn from the combined distribution; names and meanings as in `transformers`.
-
-    temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. `max_new_tokens` None means as long as the longest
-    real text, and a quarter more.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
-    top_k: int = Field(0, ge=0)
-    top_p: float = Field(0.9, gt=0, le=1)
-    min_p: float = Field(0.0, ge=0, le=1)
-    max_new_tokens: int | None = Field(None, ge=1)
+from steer.config import Sampling
 
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -83,12 +68,16 @@ def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling) -> Ten
 
 def exponential(seeds: Tensor, step: Tensor, size: int) -> Tensor:
     """(B,) seeds and steps -> (B, size) standard exponential variates, a pure function of (seed, step, column)."""
+    device = seeds.device
+    if device.type == "mps":  # has no float64
+        seeds, step = seeds.cpu(), step.cpu()
     columns = torch.arange(1, size + 1, device=seeds.device, dtype=torch.long)
     key = _mix(_mix(seeds) + step * _GOLDEN)
     bits = _mix(key[:, None] + columns * _GOLDEN)
-    # Small variates decide the draw, so the uniform is kept where floats are dense: near 0, with 53 random bits.
-    uniform = ((_shifted(bits, 11)).double() + 0.5) * 2.0**-53
-    return (-torch.log1p(-uniform)).float()
+    # Small variates decide the draw, so the uniform is kept where floats are dense: near 0. Of 52 bits and a half, as
+    # 53 and a half would round up to 1, whose variate is infinite.
+    uniform = (_shifted(bits, 12).double() + 0.5) * 2.0**-52
+    return (-torch.log1p(-uniform)).float().to(device)
 
 
 _GOLDEN = -0x61C8864680B583EB  # 2**64 over the golden ratio, as a signed number

@@ -1,0 +1,252 @@
+"""The command line: a thin layer on the library. Heavy modules are imported by the command that needs them."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Synthetic text by guided decoding: pulled towards your texts, pushed away from what exists already.",
+)
+_verbose = False
+
+File = Annotated[Path, typer.Argument(help="a run file (.yaml), or the data itself (.jsonl, .csv, .parquet, .txt)")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings on top, as in guidance.eta=0.6")
+]
+Out = Annotated[Path | None, typer.Option("--out", help="the run's folder [default: runs/NAME]")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output and nothing else")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="show the traceback of an error")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
+
+
+@app.command()
+def run(
+    file: File, settings: Overrides = None, out: Out = None, as_json: Json = False, verbose: Verbose = False
+) -> None:
+    """Fine-tune, generate, refuse copies, measure, report: everything, in order, resumable."""
+    folder = _make(file, settings, out, "report", verbose)
+    _show_scores(folder, as_json)
+
+
+@app.command()
+def finetune(
+    file: File, settings: Overrides = None, out: Out = None, as_json: Json = False, verbose: Verbose = False
+) -> None:
+    """Base model + real texts -> domain adapter."""
+    folder = _make(file, settings, out, "domain", verbose)
+    _print({"domain": str(folder / "domain")}, as_json, f"domain adapter: {folder / 'domain'}")
+
+
+@app.command()
+def generate(
+    file: File, settings: Overrides = None, out: Out = None, as_json: Json = False, verbose: Verbose = False
+) -> None:
+    """Domain adapter -> synthetic.jsonl."""
+    folder = _make(file, settings, out, "synthetic", verbose)
+    path = folder / "synthetic.jsonl"
+    from steer.records import read_jsonl
+
+    count = len(read_jsonl(path))
+    _print({"synthetic": str(path), "count": count}, as_json, f"{count} texts: {path}")
+
+
+@app.command()
+def evaluate(
+    real: Annotated[Path, typer.Argument(help="held-out real texts")],
+    synthetic: Annotated[Path, typer.Argument(help="synthetic texts")],
+    train: Annotated[Path | None, typer.Option(help="the texts the generator was trained on")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="texts of a rival, such as plain nucleus sampling")] = None,
+    task: Annotated[Path | None, typer.Option(help="a run file whose task tells columns and example")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure any two files against each other; no model needed."""
+    _set_verbose(verbose)
+    from steer.config import load_settings
+    from steer.data import read_texts
+    from steer.evaluate import evaluate as measure
+
+    template = load_settings(task).task if task else None
+    texts = {
+        name: read_texts(path, template) if path else None
+        for name, path in {"real": real, "synthetic": synthetic, "train": train, "baseline": baseline}.items()
+    }
+    result = measure(
+        texts["real"] or [], texts["synthetic"] or [], train=texts["train"], baseline=texts["baseline"], seed=seed
+    ).to_json()
+    if as_json:
+        _print(result, True, "")
+    else:
+        _table(result)
+
+
+@app.command()
+def explain(
+    folder: RunFolder,
+    sample: Annotated[str | None, typer.Argument(metavar="[ID]", help="a sample of the run")] = None,
+    text: Annotated[str | None, typer.Option(help="any text, in place of a sample")] = None,
+    html: Annotated[Path | None, typer.Option(help="write the table as a page, too")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """How each stream of the formula moved each token of a text."""
+    _set_verbose(verbose)
+    from steer.explain import explain as explained
+
+    result = explained(folder, sample, text)
+    if html:
+        from steer.records import write_text
+        from steer.report import explanation_page
+
+        write_text(html, explanation_page(result))
+    if as_json:
+        _print(result.to_json(), True, "")
+    else:
+        result.print()
+        if html:
+            typer.echo(f"page: {html}")
+
+
+@app.command()
+def replay(
+    folder: RunFolder,
+    sample: Annotated[str, typer.Argument(metavar="ID", help="a sample of the run")],
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Draw one sample again, from its provenance alone."""
+    _set_verbose(verbose)
+    from steer.explain import replay as replayed
+
+    text = replayed(folder, sample)
+    _print({"id": sample, "text": text, "same": True}, as_json, text)
+
+
+@app.command()
+def report(folder: RunFolder, as_json: Json = False, verbose: Verbose = False) -> None:
+    """Write report.html again from what the run holds."""
+    _set_verbose(verbose)
+    from steer.report import write_report
+
+    path = write_report(folder)
+    _print({"report": str(path)}, as_json, str(path))
+
+
+def _make(file: Path, overrides: list[str] | None, out: Path | None, until: str, verbose: bool) -> Path:
+    _set_verbose(verbose)
+    from steer.config import load_settings
+    from steer.run import Run
+
+    settings = load_settings(file, overrides or [])
+    with Run.create(out or Path("runs") / file.name.split(".")[0], settings) as made:
+        made.make(until)
+        return made.folder
+
+
+def _show_scores(folder: Path, as_json: bool) -> None:
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if as_json:
+        _print({"run": str(folder), "report": str(folder / "report.html"), **metrics}, True, "")
+        return
+    _table(metrics)
+    typer.echo(f"texts:  {folder / 'synthetic.jsonl'}\nreport: {folder / 'report.html'}")
+
+
+def _table(metrics: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("score", "value", "95% interval", "better", "real vs real", "nucleus", box=None, header_style="bold")
+    for name, s in metrics["scores"].items():
+        better = "higher" if s["higher_is_better"] else "lower"
+        interval = f"{_number(s['low'])} to {_number(s['high'])}" if s["low"] is not None else ""
+        value = _number(s["value"]) if s["value"] is not None else f"none ({s.get('reason')})"
+        table.add_row(name, value, interval, better, _number(s["ceiling"]), _number(s["baseline"]))
+    # Without a terminal no line is cut: someone reads it from a log.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _print(value: dict[str, Any], as_json: bool, line: str) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False) if as_json else line)
+
+
+def _set_verbose(verbose: bool) -> None:
+    """Quiet the libraries, unless everything is wanted; must come before they are imported."""
+    global _verbose
+    _verbose = verbose
+    if not verbose:
+        import warnings
+
+        warnings.filterwarnings("ignore")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"steer {version('steer-text')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None, exit: Callable[[int], Any] = sys.exit) -> Any:
+    """The entry point: errors in one or two lines on standard error, and the exit code.
+
+    0 done, 1 failed, 2 wrong usage. -v shows the traceback instead.
+    """
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        return exit(code if isinstance(code, int) else 0)
+    except typer.Abort:
+        typer.echo("stopped", err=True)
+        return exit(130)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        return exit(130)
+    except Exception as error:
+        from click import ClickException
+
+        if isinstance(error, ClickException):
+            error.show()
+            return exit(error.exit_code)
+        if _verbose:
+            raise
+        return exit(_complain(error))
+
+
+def _complain(error: Exception) -> int:
+    from steer.config import UsageError
+
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        said = f"{error.filename}: {error.strerror}"
+    if not isinstance(error, ValueError | OSError | ImportError):
+        said = f"unexpected {type(error).__name__}: {said} (-v shows where)"
+    typer.echo(f"steer: {said}", err=True)
+    return 2 if isinstance(error, UsageError) else 1

@@ -1,0 +1,271 @@
+"""The settings of a run: one YAML file, dotted overrides on top, unknown keys refused with the nearest known one."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from steer.guidance import Guidance, parse
+from steer.task import Task
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Threshold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Weight = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be meant: a misspelt setting, a formula that does not read. Exit code 2."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Finetuning(_Section):
+    """From base to domain model: a LoRA adapter on every linear layer, loss on the text alone.
+
+    learning_rate None is 0.5 over the model's width, about 2e-3 for steer-nano and 1.2e-4 at width 4,096.
+    Training ends after `epochs`, or when `patience` epochs in a row have not lowered the validation loss.
+    companions: the share of sequences that have other real examples before their prompt, so that the negatives'
+    context is something the model has seen.
+    """
+
+    epochs: int = Field(20, ge=1)
+    patience: int = Field(2, ge=1)
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    batch_size: int = Field(8, ge=1)
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: Share = 0.05
+    companions: Share = 0.0
+
+
+class Steering(_Section):
+    """The formula, in the language of `steer.guidance.parse`, and the two dials it may name."""
+
+    formula: str = "steer(gamma, eta)"
+    gamma: Weight = 0.2
+    eta: Weight = 0.4
+
+    @model_validator(mode="after")
+    def _reads(self) -> "Steering":
+        self.resolve()
+        return self
+
+    def resolve(self) -> Guidance:
+        return parse(self.formula, {"gamma": self.gamma, "eta": self.eta})
+
+
+class Sampling(_Section):
+    """How a token is drawn from the guided distribution; names and meanings as in `transformers`.
+
+    temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. max_new_tokens None is as long as the longest real
+    text, and a quarter more.
+    """
+
+    temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
+    top_k: int = Field(0, ge=0)
+    top_p: Threshold = 0.9
+    min_p: Share = 0.0
+    max_new_tokens: int | None = Field(None, ge=1)
+
+
+class Negatives(_Section):
+    """What each group is pushed away from: `count` texts, `real_share` of them real, the rest accepted samples.
+
+    texts: concepts or examples given by hand, shown instead of drawn ones.
+    """
+
+    count: int = Field(10, ge=0)
+    real_share: Share = 0.5
+    texts: tuple[str, ...] = ()
+
+
+class Generation(_Section):
+    """How many samples, in rounds of groups; the samples of a group share one draw of negatives.
+
+    until: "count", or "converged" to stop earlier, when novelty and coverage have stopped moving.
+    attempts: the budget, in drawn texts for each one wanted. lanes: texts in flight at once; changes no text.
+    """
+
+    count: int = Field(200, ge=1)
+    until: Literal["count", "converged"] = "count"
+    round_size: int = Field(64, ge=1)
+    group_size: int = Field(8, ge=1)
+    attempts: int = Field(10, ge=1)
+    lanes: int = Field(32, ge=1)
+
+
+class Gates(_Section):
+    """From which similarity (0 to 1) a text counts as a copy of a real one, or as a duplicate of an accepted one."""
+
+    copy_threshold: Threshold = 0.85
+    duplicate_threshold: Threshold = 0.85
+
+
+class Evaluation(_Section):
+    """embedders: "tfidf" (lexical, no download) and "domain" (the domain model's hidden states).
+
+    baseline: whether to draw as many texts by plain nucleus sampling from the same checkpoint, as the rival.
+    """
+
+    embedders: tuple[Literal["tfidf", "domain"], ...] = ("tfidf", "domain")
+    baseline: bool = True
+
+    @field_validator("embedders")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("expected at least one embedder")
+        return value
+
+
+class Settings(_Section):
+    """Everything that decides a run. `domain` names a LoRA adapter or a full fine-tuned model to use as it is."""
+
+    task: Task
+    model: str = "steer-nano"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    domain: str | None = None
+    finetune: Finetuning = Finetuning()
+    guidance: Steering = Steering()
+    sampling: Sampling = Sampling()
+    negatives: Negatives = Negatives()
+    generate: Generation = Generation()
+    gates: Gates = Gates()
+    evaluate: Evaluation = Evaluation()
+    seed: int = Field(0, ge=0)
+
+    @field_validator("guidance", mode="before")
+    @classmethod
+    def _formula_alone(cls, value: Any) -> Any:
+        return {"formula": value} if isinstance(value, str) else value
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+# These change how fast a run goes, and none of its texts.
+FREE_SETTINGS = ("device", "generate.lanes")
+
+
+def load_settings(file: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a run file (.yaml, .yml), or take the file as the data itself, and apply `key=value` overrides.
+
+    Paths in a run file are relative to it; paths in overrides to the working folder.
+    Raises FileNotFoundError and UsageError.
+    """
+    if file.suffix.lower() in (".yaml", ".yml"):
+        tree = _read_yaml(file)
+    else:
+        tree = {"task": {"data": str(file)}}
+    for override in overrides:
+        _override(tree, override)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_explain(error, file)) from None
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """The settings in which two runs differ, as `key: old -> new`, those that change no text left out."""
+    before, after = dict(_flat(old.model_dump(mode="json"))), dict(_flat(new.model_dump(mode="json")))
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in FREE_SETTINGS]
+    return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in changed]
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        near = difflib.get_close_matches(file.name, [p.name for p in file.parent.glob("*.y*ml")], n=1)
+        raise FileNotFoundError(f"{file}: there is no such run file" + (f"; did you mean {near[0]}?" if near else ""))
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise UsageError(f"{file}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{file}: expected settings (key: value), found {type(tree).__name__}")
+    task = tree.get("task")
+    if isinstance(task, dict) and isinstance(task.get("data"), str):
+        task["data"] = _beside(file, task["data"], must_exist=Path(task["data"]).suffix.lower() not in _DATA_FILES)
+    for key in ("model", "domain"):
+        if isinstance(tree.get(key), str):
+            tree[key] = _beside(file, tree[key])
+    return tree
+
+
+_DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+
+
+def _beside(file: Path, name: str, *, must_exist: bool = True) -> str:
+    """A path beside the run file, or the name as it stands where that may be the id of a model or dataset."""
+    path = file.parent / Path(name).expanduser()
+    return str(path) if path.exists() or not must_exist else name
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{override!r}: expected key=value, as in guidance.eta=0.6")
+    known = list(_keys(Settings))
+    sections = {name.rpartition(".")[0] for name in known} | {"guidance"}
+    parent = key.rpartition(".")[0]
+    if key not in known and key not in sections and not parent.endswith("columns"):
+        raise UsageError(_unknown(key, known))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    # "1e-3" is a string in YAML 1.1, and a text such as 'domain[bare]: x' may read as something else.
+    *path, last = key.split(".")
+    node = tree
+    for name in path:
+        below = node.setdefault(name, {})
+        if not isinstance(below, dict):
+            below = node[name] = {"formula": below} if name == "guidance" else {}
+        node = below
+    node[last] = value if value is not None or text in ("null", "~", "") else text
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    leaf = key.rpartition(".")[2]
+    near = difflib.get_close_matches(key, known, n=1)
+    near = [name for name in known if name.rpartition(".")[2] == leaf][:1] or near
+    near = near or [name for name in known if difflib.get_close_matches(leaf, [name.rpartition(".")[2]], n=1)][:1]
+    return f"unknown setting {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+
+
+def _explain(error: ValidationError, file: Path) -> str:
+    """The first complaint of pydantic, in one line."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{file}: {_unknown(key, list(_keys(Settings)))}"
+    if first["type"] == "missing":
+        return f"{file}: setting {key!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+    return f"{file}: {key}: {message[0].lower() + message[1:]}{given}"
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

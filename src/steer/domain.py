@@ -1,0 +1,168 @@
+"""From base to domain: a LoRA adapter, fine-tuned on the real texts with the loss on the text alone."""
+
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from steer.config import Finetuning
+from steer.engine.contexts import prompt_ids, text_ids
+from steer.engine.models import load
+from steer.progress import Progress
+from steer.records import Record
+from steer.task import Task
+
+COMPANIONS = 10  # at most so many other examples before a prompt: the default number of negatives
+
+
+def finetune(
+    task: Task,
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    out: str | Path,
+    *,
+    model: str = "steer-nano",
+    settings: Finetuning | None = None,
+    seed: int = 0,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> dict[str, Any]:
+    """Fine-tune `model` on the records and save the adapter of the best epoch to the folder `out`, whole or not at all.
+
+    Returns what happened: epochs run, training and validation loss by epoch (nats a token), examples left out because
+    they are longer than the model's context. Raises ValueError where no example fits.
+    """
+    from peft import LoraConfig, get_peft_model
+    from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+
+    settings = settings or Finetuning()
+    out = Path(out)
+    pair = load(model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    sets = [_examples(task, part, pair, settings.companions, seed) for part in (train, validation)]
+    left_out = len(train) + len(validation) - sum(map(len, sets))
+    if not sets[0] or not sets[1]:
+        raise ValueError(
+            f"none of the {len(train)} training texts (or of the {len(validation)} for validation) fits the "
+            f"{pair.context_limit} tokens that {model} holds; use shorter texts or a model with a longer context"
+        )
+    set_seed(seed)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(pair.base.model, config)
+    width = pair.base.config.hidden_size
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=".finetune-", dir=out.parent) as scratch,
+        Progress("finetune", settings.epochs) as progress,
+    ):
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            num_train_epochs=settings.epochs,
+            per_device_train_batch_size=settings.batch_size,
+            per_device_eval_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate or 0.5 / width,
+            lr_scheduler_type="cosine",
+            warmup_steps=0.05,
+            eval_strategy="epoch",
+            save_strategy="epoch",
+            logging_strategy="epoch",
+            save_total_limit=1,
+            save_only_model=True,
+            load_best_model_at_end=True,
+            metric_for_best_model="eval_loss",
+            train_sampling_strategy="group_by_length",
+            remove_unused_columns=False,
+            use_cpu=pair.base.device.type == "cpu",
+            dataloader_pin_memory=False,
+            disable_tqdm=True,
+            report_to=[],
+            seed=seed,
+        )
+        trainer = Trainer(
+            model=adapted,
+            args=arguments,
+            train_dataset=sets[0],
+            eval_dataset=sets[1],
+            data_collator=_collate,
+            callbacks=[EarlyStoppingCallback(settings.patience), _epochs_to(progress)],
+        )
+        # Trainer prints every log line to standard output, where only results belong.
+        from transformers.trainer_callback import PrinterCallback
+
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        whole = Path(scratch) / "adapter"
+        adapted.save_pretrained(whole)
+        (whole / "README.md").unlink(missing_ok=True)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(whole, out)
+    history = trainer.state.log_history
+    return {
+        "epochs": round(trainer.state.epoch or 0),
+        "training_loss": [round(row["loss"], 4) for row in history if "loss" in row],
+        "validation_loss": [round(row["eval_loss"], 4) for row in history if "eval_loss" in row],
+        "too_long": left_out,
+    }
+
+
+def _examples(
+    task: Task, records: Sequence[Record], pair: Any, companions: float, seed: int
+) -> list[dict[str, list[int]]]:
+    """Prompt, text and end of text as ids, with labels on the text and its end only; too long ones are left out.
+
+    A share `companions` of the examples has others of the same labels before its prompt, as many as fit.
+    """
+    rng = random.Random(seed)
+    limit = pair.context_limit or 10**9
+    rows = []
+    for record in records:
+        text = [*text_ids(pair.tokenizer, record.text), pair.tokenizer.eos_token_id]
+        prompt = task.prompt(record.fields)
+        before: list[str] = []
+        if rng.random() < companions:
+            others = [r.text for r in records if r.id != record.id and task.prompt(r.fields) == prompt]
+            before = rng.sample(others, min(COMPANIONS, len(others)))
+        while before and len(prompt_ids(pair.tokenizer, prompt, before)) + len(text) > limit:
+            before.pop()
+        shown = prompt_ids(pair.tokenizer, prompt, before)
+        if len(shown) + len(text) <= limit:
+            rows.append({"input_ids": [*shown, *text], "labels": [-100] * len(shown) + text})
+    return rows
+
+
+def _collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Rows of different length -> (B, T) tensors, filled up on the right; the filling is masked and has no label."""
+
+    def stack(name: str, fill: int) -> Tensor:
+        return pad_sequence([torch.tensor(row[name]) for row in rows], batch_first=True, padding_value=fill)
+
+    mask = pad_sequence([torch.ones(len(row["input_ids"]), dtype=torch.long) for row in rows], batch_first=True)
+    return {"input_ids": stack("input_ids", 0), "attention_mask": mask, "labels": stack("labels", -100)}
+
+
+def _epochs_to(progress: Progress) -> Any:
+    """A Trainer callback that shows each epoch's losses."""
+    from transformers import TrainerCallback
+
+    class Epochs(TrainerCallback):  # type: ignore[misc]
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
+            losses = [row["loss"] for row in state.log_history if "loss" in row]
+            trained = f"loss {losses[-1]:.3f}, " if losses else ""
+            progress.advance(1, f"{trained}validation {metrics['eval_loss']:.3f}")
+
+    return Epochs()

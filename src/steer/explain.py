@@ -1,0 +1,147 @@
+"""Why a text came out as it did: each token under every stream, and the same text drawn again."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from steer.config import Sampling
+from steer.guidance import parse
+from steer.records import read_jsonl
+from steer.run import Run, texts_by_id
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A text under a formula.
+
+    weights: stream -> weight; total: their sum. tokens: T pieces of text. logprobs: stream -> T log-probabilities in
+    nats. combined: T log-probabilities under the normalised sum. negatives: what was shown to be pushed away from.
+    """
+
+    formula: str
+    weights: dict[str, float]
+    total: float
+    prompt: str
+    negatives: list[str]
+    tokens: list[str]
+    logprobs: dict[str, list[float]]
+    combined: list[float]
+
+    def shift(self) -> list[float]:
+        """How much the formula moved each token against the domain model alone: (T,) nats, above 0 where raised."""
+        plain = self.logprobs.get("domain") or next(iter(self.logprobs.values()))
+        return [steered - alone for steered, alone in zip(self.combined, plain, strict=True)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "shift": self.shift()}
+
+    def print(self) -> None:
+        """The coloured table: green tokens were raised by the formula, red ones lowered."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console()
+        terms = ", ".join(f"{name} {weight:+g}" for name, weight in self.weights.items())
+        console.print(f"formula  {self.formula}\nweights  {terms}; sum {self.total:g}", markup=False, highlight=False)
+        console.print(
+            f"shown    {len(self.negatives)} negatives; prompt {self.prompt!r}", markup=False, highlight=False
+        )
+        table = Table(box=None, header_style="bold")
+        for name in ("token", *self.logprobs, "sum", "moved"):
+            table.add_column(Text(name))  # as plain text: the brackets of a stream are no markup
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for i, (token, moved) in enumerate(zip(self.tokens, self.shift(), strict=True)):
+            colour = "green" if moved > 0.05 else "red" if moved < -0.05 else "default"
+            values = [f"{self.logprobs[name][i]:.2f}" for name in self.logprobs]
+            row = [repr(token)[1:-1], *values, f"{self.combined[i]:.2f}", f"{moved:+.2f}"]
+            table.add_row(*(Text(cell, style=colour) for cell in row))
+        table.add_section()
+        sums = [f"{sum(values):.2f}" for values in (*self.logprobs.values(), self.combined, self.shift())]
+        table.add_row("all", *sums, style="bold")
+        console.print(table)
+
+
+def explain(folder: Path, sample: str | None = None, text: str | None = None) -> Explanation:
+    """Score a sample of a run, or any text, under the run's formula.
+
+    A sample is scored with the negatives it was shown; a text with those of the run's first sample.
+    Raises ValueError where neither or both are given, and where the sample is not in the run.
+    """
+    from steer.engine.decode import guided_logprobs
+
+    if (sample is None) == (text is None):
+        raise ValueError("say either which sample (its ID) or which text (--text)")
+    run = Run.open(folder)
+    row = _provenance(run, sample)
+    guidance = parse(row["formula"])
+    negatives = [record.text for record in texts_by_id(run, row["negatives"])]
+    if text is None:
+        task = run.settings.task
+        (fields,) = [r for r in read_jsonl(folder / "synthetic.jsonl") if r["id"] == sample]
+        text = task.render(fields)
+    scored = guided_logprobs(run.pair, guidance, prompt=row["prompt"], text=text, negatives=negatives)
+    return Explanation(
+        formula=str(guidance),
+        weights={str(stream): weight for stream, weight in guidance.weights.items()},
+        total=guidance.total,
+        prompt=row["prompt"],
+        negatives=negatives,
+        tokens=_pieces(run.pair.tokenizer, scored.token_ids.tolist()),
+        logprobs={name: values.tolist() for name, values in scored.streams.items()},
+        combined=scored.combined.tolist(),
+    )
+
+
+def replay(folder: Path, sample: str) -> str:
+    """Draw a sample again from its provenance: its text, if every token is the same.
+
+    Raises ValueError that says what differs (weights, versions, or the first token) otherwise.
+    """
+    from steer.engine.contexts import contexts, read_text
+    from steer.engine.decode import Request, decode
+
+    run = Run.open(folder)
+    row = _provenance(run, sample)
+    recorded, present = run.manifest["weights"], run.weight_hashes()
+    changed = [name for name in {**recorded, **present} if recorded.get(name) != present.get(name)]
+    if changed:
+        raise ValueError(f"{sample} cannot be drawn again: the weights {changed[0]} are not those of the run")
+    pair = run.pair
+    shown = [record.text for record in texts_by_id(run, row["negatives"])]
+    sampling = Sampling(**row["sampling"])
+    request = Request(contexts(pair.tokenizer, row["prompt"], shown), row["seed"], sampling.max_new_tokens or 0)
+    (drawn,) = decode(pair, parse(row["formula"]), [request], sampling)
+    if drawn.token_ids != row["token_ids"]:
+        same = len(os.path.commonprefix([drawn.token_ids, row["token_ids"]]))
+        versions = run.manifest["versions"]
+        other = [f"{n} {v}, now {version(n)}" for n, v in versions.items() if n != "python" and version(n) != v]
+        why = f"; other versions: {', '.join(other)}" if other else "; versions and weights are the same"
+        raise ValueError(f"{sample} comes out differently from token {same + 1} on{why}")
+    text = read_text(pair.tokenizer, drawn.token_ids, pair.stop_ids)
+    assert text is not None
+    return text
+
+
+def _provenance(run: Run, sample: str | None) -> dict[str, Any]:
+    """A sample's row of provenance.jsonl; the first row where no sample is named."""
+    path = run.folder / "provenance.jsonl"
+    if not path.is_file():
+        raise ValueError(f"{run.folder} holds no samples yet; run `steer generate` first")
+    rows = read_jsonl(path)
+    found = [row for row in rows if sample is None or row["id"] == sample]
+    if not found:
+        near = f"; the run's samples are {rows[0]['id']} to {rows[-1]['id']}" if rows else ""
+        raise ValueError(f"{run.folder} holds no accepted sample {sample!r}{near}")
+    return found[0]
+
+
+def _pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Each token as the text it adds."""
+    texts = [tokenizer.decode(ids[: i + 1], clean_up_tokenization_spaces=False) for i in range(len(ids))]
+    return [text[len(before) :] for before, text in pairwise(["", *texts])]

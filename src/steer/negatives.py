@@ -1,0 +1,45 @@
+"""The pool of what exists already, and the draws of negatives from it (Algorithm 1 of arXiv 2308.07645)."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steer.config import Negatives
+from steer.engine.contexts import prompt_ids
+from steer.records import Record
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Real training texts and accepted samples as they stood at the start of a round."""
+
+    real: tuple[Record, ...]
+    synthetic: tuple[Record, ...] = ()
+
+    def draw(self, settings: Negatives, labels: Mapping[str, str], rng: random.Random) -> list[Record]:
+        """`settings.count` texts of the same labels without repeats, real and synthetic mixed, in random order.
+
+        Where one side has too few, the other fills up. Texts given by hand are shown instead, as they stand.
+        """
+        if settings.texts:
+            return [Record(f"hand{i}", {}, text) for i, text in enumerate(settings.texts[: settings.count])]
+        sides = [_alike(side, labels) for side in (self.real, self.synthetic)]
+        wanted = round(settings.count * settings.real_share)
+        real = min(len(sides[0]), max(wanted, settings.count - len(sides[1])))
+        synthetic = min(len(sides[1]), settings.count - real)
+        drawn = rng.sample(sides[0], real) + rng.sample(sides[1], synthetic)
+        rng.shuffle(drawn)
+        return drawn
+
+
+def _alike(records: Sequence[Record], labels: Mapping[str, str]) -> list[Record]:
+    return [record for record in records if all(record.fields.get(name) == value for name, value in labels.items())]
+
+
+def fitting(tokenizer: Any, prompt: str, negatives: Sequence[Record], room: int | None) -> list[Record]:
+    """As many of the negatives, from the first, as fit with the prompt into `room` tokens; none is ever cut in half."""
+    kept = list(negatives)
+    while kept and room is not None and len(prompt_ids(tokenizer, prompt, [n.text for n in kept])) > room:
+        kept.pop()
+    return kept
