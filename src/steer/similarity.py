@@ -1,8 +1,9 @@
 """When is one text a copy of another? The one answer that de-duplication, gates and evaluation share.
 
 A text is a **near copy** of a source where their normalised Indel similarity, 2·LCS / (len a + len b) over characters,
-reaches the threshold, or where a single **shared run** of words, verbatim, covers at least half of the text: a real
-text with a tail added has a low edit similarity, and is a copy all the same. Both look at normalised text.
+reaches the threshold, or where a single **shared run** of words, verbatim, covers at least half of the text or the
+whole of the source: a real text with a tail added has a low edit similarity, and is a copy all the same. Both look at
+normalised text.
 """
 
 import math
@@ -59,6 +60,7 @@ class CopyFinder:
         self._words: list[list[str]] = []
         self._by_length: list[tuple[int, int]] = []  # (characters, index), sorted
         self._runs: dict[int, list[tuple[int, int]]] = {}  # hash of RUN words -> (index, position of the first word)
+        self._openings: dict[int, list[int]] = {}  # hash of a source's first RUN words -> its index
         self.add(sources)
 
     def __len__(self) -> int:
@@ -71,6 +73,8 @@ class CopyFinder:
             self._sources.append(text)
             self._words.append(words)
             insort(self._by_length, (len(text), index))
+            if len(words) >= RUN:
+                self._openings.setdefault(hash(tuple(words[:RUN])), []).append(index)
             seen: dict[int, int] = {}
             for position in range(len(words) - RUN + 1):
                 key = hash(tuple(words[position : position + RUN]))
@@ -133,11 +137,18 @@ class CopyFinder:
             for index, there in self._runs.get(hash(tuple(words[here : here + RUN])), ()):
                 if longest.get(index, 0) < len(words):
                     longest[index] = max(longest.get(index, 0), _run(words, here, self._words[index], there))
-        return [Match(i, length / len(words), "shared run") for i, length in longest.items() if length >= enough]
+        copied = {index: length for index, length in longest.items() if length >= enough}
+        # A source that stands in the text whole was copied, however much was added to it.
+        windows = {hash(tuple(words[i : i + RUN])) for i in range(len(words) - RUN + 1)}
+        for index in {index for window in windows for index in self._openings.get(window, ())}:
+            if f" {self._sources[index]} " in f" {text} ":
+                copied[index] = max(copied.get(index, 0), len(self._words[index]))
+        return [Match(index, length / len(words), "shared run") for index, length in copied.items()]
 
 
 def _run(a: list[str], i: int, b: list[str], j: int) -> int:
     """The number of words of the longest run common to `a` and `b` in which a[i] stands over b[j]; 0 if they differ."""
+    # They can: the look-up goes by hash.
     if a[i] != b[j]:
         return 0
     left, right = 0, 1

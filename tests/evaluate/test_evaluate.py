@@ -1,0 +1,288 @@
+"""The whole evaluation: what must hold of any texts, and what the known cases have to show."""
+
+import json
+import math
+import random
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from steer.evaluate import HiddenStates, Score, evaluate
+from steer.evaluate.sides import shuffled
+
+NAMES = [
+    "unique_ngram_ratio",
+    "unique_ngram_ratio_1",
+    "unique_ngram_ratio_2",
+    "unique_ngram_ratio_4",
+    "ngram_diversity",
+    "cosine_similarity",
+    "adversarial_auroc",
+    "copied_share",
+]
+
+
+def lengths(texts):
+    return np.array([[1.0, len(text), text.count("e")] for text in texts])
+
+
+LENGTHS = HiddenStates(lengths, "a:1|b:2", name="lengths")
+
+
+@pytest.fixture(scope="module")
+def sets(write):
+    return {
+        "real": write(50, 1),
+        "train": write(60, 2),
+        "synthetic": write(55, 3),
+        "baseline": write(40, 4),
+        "collapsed": write(6, 5) * 10,
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(sets):
+    return evaluate(
+        sets["real"],
+        sets["synthetic"],
+        train=sets["train"],
+        baseline=sets["baseline"],
+        rivals={"collapsed": sets["collapsed"], "copies": sets["train"]},
+        embedder=["tfidf", LENGTHS],
+    )
+
+
+def test_names_order_and_yardsticks(whole):
+    extra = ["cosine_similarity[lengths]", "adversarial_auroc[lengths]"]
+    assert sorted(whole.scores) == sorted(NAMES + extra)
+    assert list(whole.rivals) == ["nucleus", "collapsed", "copies"]
+    for name, score in whole.scores.items():
+        assert score.name == name
+        assert score.low <= score.value <= score.high
+        assert score.baseline == whole.rivals["nucleus"][name].value
+        assert all(scores[name].ceiling == score.ceiling for scores in whole.rivals.values())
+        assert all(scores[name].baseline == score.baseline for scores in whole.rivals.values())
+    assert {name for name, score in whole.scores.items() if not score.higher_is_better} == {
+        "adversarial_auroc",
+        "adversarial_auroc[lengths]",
+        "copied_share",
+    }
+
+
+def test_texts_of_the_same_source_are_at_the_ceiling(whole):
+    for name in ("unique_ngram_ratio", "unique_ngram_ratio_2", "cosine_similarity"):
+        assert whole.scores[name].value == pytest.approx(whole.scores[name].ceiling, abs=0.05)
+    assert whole.scores["adversarial_auroc"].value == pytest.approx(0.5, abs=0.3)
+    assert whole.scores["copied_share"].value == whole.scores["copied_share"].ceiling == 0.0
+
+
+def test_what_is_wrong_with_a_set_shows_in_its_score(whole):
+    collapsed, copies = whole.rivals["collapsed"], whole.rivals["copies"]
+    for name in ("unique_ngram_ratio", "unique_ngram_ratio_1", "unique_ngram_ratio_4", "ngram_diversity"):
+        assert collapsed[name].high < whole.scores[name].low
+        assert collapsed[name].value < 0.7 * whole.scores[name].ceiling
+    assert copies["copied_share"].value == 1.0
+    # Nothing else sees that these texts are stolen.
+    assert copies["unique_ngram_ratio"].value == pytest.approx(whole.scores["unique_ngram_ratio"].value, abs=0.05)
+
+
+def test_every_set_is_measured_at_one_size(whole):
+    # The baseline is the smallest set of texts, the collapsed one has the fewest words or it is the same one.
+    assert "sizes:40 texts against 50 real" in whole.scores["cosine_similarity"].signature
+    assert "40 texts a set" in whole.notes[0]
+    words = int(re.search(r"(\d+) words a set", whole.notes[0])[1])
+    given = [int(number) for number in re.findall(r"texts, (\d+) words", whole.notes[0])]
+    assert len(given) == 5
+    assert words == min(given)
+    assert f"sizes:{words} words a set" in whole.scores["ngram_diversity"].signature
+
+
+def test_size_itself_changes_no_score(write):
+    asked = []
+    spy = HiddenStates(lambda texts: asked.append(len(texts)) or lengths(texts), "spy")
+    rivals = {"large": write(400, 6)}
+    evaluation = evaluate(write(30, 1), write(20, 3), train=write(60, 2), rivals=rivals, embedder=spy)
+    assert asked == [30, 20, 20, 20]
+    # The 400 texts as a whole have a ratio of 0.45, 20 of them 0.97.
+    large, small = evaluation.rivals["large"]["unique_ngram_ratio_2"], evaluation.scores["unique_ngram_ratio_2"]
+    assert large.value == pytest.approx(small.value, abs=0.05)
+
+
+def test_signatures_are_lines_of_pairs_that_decide_the_number(whole):
+    for name, score in whole.scores.items():
+        pairs = dict(pair.split(":", 1) for pair in score.signature.split("|"))
+        assert "\n" not in score.signature
+        assert {"definition", "interval", "steer"} <= set(pairs), name
+    assert "lengths" not in whole.scores["cosine_similarity"].signature
+    assert "hidden states (a:1,b:2)" in whole.scores["cosine_similarity[lengths]"].signature
+    assert "sources:60 training texts" in whole.scores["copied_share"].signature
+
+
+def test_row_order_changes_nothing(sets, whole):
+    def mixed(name):
+        return random.Random(name).sample(sets[name], len(sets[name]))
+
+    again = evaluate(
+        mixed("real"),
+        mixed("synthetic"),
+        train=mixed("train"),
+        baseline=mixed("baseline"),
+        rivals={"collapsed": mixed("collapsed"), "copies": sets["train"][::-1]},
+        embedder=["tfidf", LENGTHS],
+    )
+    assert again == whole
+
+
+def test_row_order_changes_nothing_without_training_texts(sets):
+    real = sets["real"][:21]
+    one = evaluate(real, sets["collapsed"])
+    assert evaluate(real[::-1], sets["collapsed"][::-1]).to_json() == one.to_json()
+
+
+def test_the_seed_samples_others(sets):
+    one, other = (evaluate(sets["real"][:20], sets["synthetic"], seed=seed).scores for seed in (0, 1))
+    assert one["cosine_similarity"].value != other["cosine_similarity"].value
+    assert one["cosine_similarity"].ceiling != other["cosine_similarity"].ceiling
+
+
+def test_without_training_texts_real_is_halved(sets):
+    evaluation = evaluate(sets["real"], sets["real"] + ["brand new words stand here alone"])
+    scores = evaluation.scores
+    assert "25 texts against 25 real" in scores["cosine_similarity"].signature
+    # Copies of either half are copies; the halves are none of each other.
+    assert scores["copied_share"].value == pytest.approx(50 / 51)
+    assert scores["copied_share"].ceiling == 0.0
+    assert any("halved" in note for note in evaluation.notes)
+    assert math.isnan(scores["copied_share"].baseline)
+    assert evaluation.rivals == {}
+
+
+def test_copies_of_the_reference_are_indistinguishable_from_it(sets):
+    scores = evaluate(sets["real"], sets["real"], train=sets["train"]).scores
+    assert scores["adversarial_auroc"].value == pytest.approx(0.5, abs=0.01)
+    assert scores["cosine_similarity"].value == pytest.approx(1.0)
+    assert scores["copied_share"].value == 0.0
+
+
+def test_repeats_are_sampled_one_by_one():
+    texts = ["same"] * 500 + [f"other {number}" for number in range(500)]
+    sample = shuffled(texts, 0, "candidate")
+    assert sorted(sample) == sorted(texts)
+    assert 60 < sample[:200].count("same") < 140
+    assert sample == shuffled(texts[::-1], 0, "candidate")
+    assert sample != shuffled(texts, 1, "candidate")
+    assert sample != shuffled(texts, 0, "real")
+
+
+def test_json_is_strict_and_whole(whole):
+    row = json.loads(json.dumps(whole.to_json(), allow_nan=False))
+    assert set(row) == {"scores", "rivals", "notes"}
+    keys = {"value", "low", "high", "higher_is_better", "ceiling", "baseline", "signature"}
+    assert all(set(score) == keys for score in row["scores"].values())
+    assert set(row["rivals"]) == {"nucleus", "collapsed", "copies"}
+    assert row["rivals"]["nucleus"]["scores"]["copied_share"]["value"] == 0.0
+
+
+def test_undefined_is_null_with_a_reason():
+    score = Score("x", math.nan, -math.inf, math.inf, True, 0.5, math.nan, "definition:x", "no texts to measure")
+    assert score.to_json() == {
+        "value": None,
+        "low": None,
+        "high": None,
+        "higher_is_better": True,
+        "ceiling": 0.5,
+        "baseline": None,
+        "signature": "definition:x",
+        "reason": "no texts to measure",
+    }
+
+
+def test_empty_texts_are_counted_not_dropped(sets):
+    evaluation = evaluate(sets["real"][:9], [sets["train"][0], "", " ", ""], train=[sets["train"][0], sets["train"][1]])
+    assert evaluation.scores["copied_share"].value == 0.25
+    assert evaluation.notes[1:] == ["3 of 4 synthetic texts are empty; they are counted, not dropped"]
+    trained = evaluate(["a b"], ["c d"], train=["", "e f"])
+    assert trained.notes[1:] == ["1 of 2 training texts are empty; they are counted, not dropped"]
+    divided = evaluate(["a b", "", "c d", "e f"], ["g h"])
+    assert divided.notes[2:] == ["1 of 4 real texts are empty; they are counted, not dropped"]
+
+
+def test_a_set_without_texts_takes_no_other_down(sets):
+    given = {"real": sets["real"][:20], "synthetic": sets["synthetic"][:20], "train": sets["train"]}
+    evaluation = evaluate(**given, rivals={"none": [], "blank": [""] * 30})
+    alone = evaluate(**given)
+    assert evaluation.scores == alone.scores
+    assert evaluation.rivals["none"]["cosine_similarity"].reason == "no texts to measure"
+    assert evaluation.rivals["blank"]["cosine_similarity"].reason == "a mean embedding is zero, so it has no direction"
+    assert "words or more" in evaluation.rivals["blank"]["ngram_diversity"].reason
+    assert evaluation.rivals["blank"]["copied_share"].value == 0.0
+
+
+def test_vectors_that_are_not_numbers_are_undefined(sets):
+    broken = HiddenStates(lambda texts: np.full((len(texts), 2), np.nan), "broken")
+    scores = evaluate(sets["real"], sets["synthetic"], embedder=broken).scores
+    for name in ("cosine_similarity", "adversarial_auroc"):
+        assert math.isnan(scores[name].value)
+        assert "not finite" in scores[name].reason
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"embedder": "word2vec"}, ValueError, "word2vec.*expected"),
+        ({"embedder": []}, ValueError, "at least one"),
+        ({"embedder": ["tfidf", "tfidf"]}, ValueError, "twice"),
+        ({"embedder": HiddenStates(lambda texts: np.zeros(len(texts)), "flat")}, ValueError, "expected \\(N, D\\)"),
+        ({"baseline": ["a"], "rivals": {"nucleus": ["b"]}}, ValueError, "rename the rival"),
+        ({"threshold": 0.0}, ValueError, "threshold"),
+        ({"train": "one text"}, TypeError, "train is one text"),
+    ],
+)
+def test_settings_without_meaning_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(["a b", "c d"], ["a b", "e f"], **options)
+
+
+ODD = st.one_of(
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "a",
+            "a a a a",
+            "🙂",
+            "🙂🙃 🙂",
+            "שלום עולם",
+            "مرحبا بالعالم",
+            "\0",
+            "a\0b",
+            "\ud800",
+            "\u200f",
+            "ﬁ ﬁ",
+        ]
+    ),
+    st.just("the same text of quite a few more words than eight again and again"),
+    st.text(max_size=30),
+)
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(ODD, max_size=8),
+    st.lists(ODD, max_size=8),
+    st.none() | st.lists(ODD, max_size=8),
+    st.none() | st.lists(ODD, max_size=4),
+)
+def test_any_texts_give_a_score_or_a_reason(real, synthetic, train, baseline):
+    evaluation = evaluate(real, synthetic, train=train, baseline=baseline, embedder=["tfidf", LENGTHS])
+    json.dumps(evaluation.to_json(), allow_nan=False)
+    for scores in (evaluation.scores, *evaluation.rivals.values()):
+        for score in scores.values():
+            undefined = math.isnan(score.value) or math.isnan(score.low) or math.isnan(score.high)
+            assert undefined == (score.reason is not None), score
+            if not undefined:
+                assert -1 <= score.low <= score.value <= score.high <= 1
