@@ -21,7 +21,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from steer.engine.models import Network, Pair
+from steer.engine.models import Pair
+from steer.engine.network import Network
+
+# Two cores on tensors this small wait for each other longer than they work.
+torch.set_num_threads(1)
 
 TEXTS = [
     "Does the warm gas of a dwarf galaxy cool faster than the hot gas around it?",

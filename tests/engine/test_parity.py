@@ -10,7 +10,8 @@ from oracle import Oracle
 
 from steer import guidance as g
 from steer.engine.decode import guided_logprobs
-from steer.engine.models import Network, Pair
+from steer.engine.models import Pair
+from steer.engine.network import Network
 
 ARCHITECTURES = ["llama", "gpt2", "gpt_neox", "qwen2", "gemma2"]
 GUIDANCES = [

@@ -65,12 +65,15 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     def fill(self, sources: list["SlotCache"]) -> None:
         """Start row r with a copy of what the one row of `sources[r]` holds."""
+        copies: dict[SlotCache, list[int]] = {}
+        for row, source in enumerate(sources):
+            copies.setdefault(source, []).append(row)
         for i, layer in enumerate(self.layers):
             for name in ("keys", "values"):
                 first = getattr(sources[0].layers[i], name)
                 store = first.new_zeros(len(sources), first.shape[1], self.capacity, first.shape[3])
-                for row, source in enumerate(sources):
-                    store[row, :, : source.used] = getattr(source.layers[i], name)[0, :, : source.used]
+                for source, rows in copies.items():
+                    store[rows, :, : source.used] = getattr(source.layers[i], name)[:, :, : source.used]
                 setattr(layer, name, store)
             layer.is_initialized = True
 

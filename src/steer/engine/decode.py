@@ -15,7 +15,8 @@ from torch import Tensor
 from steer.config import Sampling
 from steer.engine.cache import SlotCache
 from steer.engine.contexts import Contexts
-from steer.engine.models import Network, Pair
+from steer.engine.models import Pair
+from steer.engine.network import Network
 from steer.engine.sampling import draw, plausible
 from steer.guidance import Guidance, Stream
 
