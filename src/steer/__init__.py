@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steer import guidance
     from steer.domain import finetune
-    from steer.engine.decode import guided_logprobs
+    from steer.engine.logprobs import guided_logprobs
     from steer.engine.models import load
     from steer.evaluate import evaluate
     from steer.generate import generate
@@ -26,7 +26,7 @@ _MODULES = {
     "evaluate": "steer.evaluate",
     "finetune": "steer.domain",
     "generate": "steer.generate",
-    "guided_logprobs": "steer.engine.decode",
+    "guided_logprobs": "steer.engine.logprobs",
     "load": "steer.engine.models",
 }
 

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
 from steer import guidance as g
 from steer.config import Sampling
 from steer.engine.contexts import contexts, text_ids
-from steer.engine.decode import Completion, Request, decode, guided_logprobs
+from steer.engine.decode import Completion, Request, decode
+from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
 from steer.engine.sampling import draw

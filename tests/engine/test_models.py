@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from steer import guidance as g
-from steer.engine.decode import guided_logprobs
+from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair, load
 from steer.engine.network import Network
 

@@ -9,7 +9,7 @@ from conftest import TEXTS, add_adapter, make_model, make_tokenizer
 from oracle import Oracle
 
 from steer import guidance as g
-from steer.engine.decode import guided_logprobs
+from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
 

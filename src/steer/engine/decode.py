@@ -5,7 +5,7 @@ all samples in flight are rows of one forward for each set of weights, stream by
 contiguous slice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -276,44 +276,3 @@ def _check_fits(pair: Pair, guidance: Guidance, request: Request) -> None:
                 f"{stream} is shown {shown} tokens and {request.max_new_tokens} are to follow, but {network.name} "
                 f"holds {limit}: shorten the prompt, show fewer negatives, or lower sampling.max_new_tokens"
             )
-
-
-def guided_logprobs(
-    pair: Pair, guidance: Guidance | Stream, *, prompt: str, text: str, negatives: Sequence[str] = ()
-) -> "GuidedLogprobs":
-    """How every stream of a guidance sees each token of a text, computed by the decoding loop itself.
-
-    Raises ValueError where the text has no token or does not fit the context.
-    """
-    from steer.engine.contexts import contexts, text_ids
-
-    guidance = 1.0 * guidance
-    ids = text_ids(pair.tokenizer, text)
-    if not ids:
-        raise ValueError("the text has no token; expected at least one")
-    shown = contexts(pair.tokenizer, prompt, negatives)
-    request = Request(shown, seed=0, max_new_tokens=len(ids), forced=ids)
-    (completion,) = decode(pair, guidance, [request], Sampling(), logprobs=True)
-    return GuidedLogprobs(
-        token_ids=torch.tensor(ids),
-        streams={name: torch.tensor(values) for name, values in completion.logprobs.items()},
-        contexts={str(stream): list(shown.of(stream.context)) for stream in guidance.streams},
-        combined=torch.tensor(completion.combined),
-        plausible=torch.tensor(completion.plausible),
-    )
-
-
-@dataclass(frozen=True)
-class GuidedLogprobs:
-    """A text under a guidance, T tokens.
-
-    token_ids: (T,). streams: name as in the formula -> (T,) log-probabilities in nats. contexts: name -> the ids that
-    the stream was shown before the text (a tail stream: before its first token). combined: (T,) log-probabilities of
-    the normalised sum, before mask, temperature and filters. plausible: (T,) whether the mask lets each token pass.
-    """
-
-    token_ids: Tensor
-    streams: Mapping[str, Tensor]
-    contexts: Mapping[str, list[int]]
-    combined: Tensor
-    plausible: Tensor
