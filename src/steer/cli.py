@@ -5,13 +5,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from steer.run import Run
+
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Synthetic text by guided decoding: pulled towards your texts, pushed away from what exists already.",
@@ -22,7 +24,7 @@ File = Annotated[Path, typer.Argument(help="a run file (.yaml), or the data itse
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings on top, as in guidance.eta=0.6")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="the run's folder [default: runs/NAME]")]
+Out = Annotated[Path | None, typer.Option("--out", help="the run's folder (default: runs/NAME)")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output and nothing else")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="show the traceback of an error")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
@@ -33,8 +35,7 @@ def run(
     file: File, settings: Overrides = None, out: Out = None, as_json: Json = False, verbose: Verbose = False
 ) -> None:
     """Fine-tune, generate, refuse copies, measure, report: everything, in order, resumable."""
-    folder = _make(file, settings, out, "report", verbose)
-    _show_scores(folder, as_json)
+    _show_scores(_make(file, settings, out, "report", verbose).folder, as_json)
 
 
 @app.command()
@@ -42,8 +43,9 @@ def finetune(
     file: File, settings: Overrides = None, out: Out = None, as_json: Json = False, verbose: Verbose = False
 ) -> None:
     """Base model + real texts -> domain adapter."""
-    folder = _make(file, settings, out, "domain", verbose)
-    _print({"domain": str(folder / "domain")}, as_json, f"domain adapter: {folder / 'domain'}")
+    made = _make(file, settings, out, "domain", verbose)
+    adapter = made.settings.domain or str(made.folder / "domain")
+    _print({"domain": adapter}, as_json, f"domain adapter: {adapter}")
 
 
 @app.command()
@@ -51,8 +53,7 @@ def generate(
     file: File, settings: Overrides = None, out: Out = None, as_json: Json = False, verbose: Verbose = False
 ) -> None:
     """Domain adapter -> synthetic.jsonl."""
-    folder = _make(file, settings, out, "synthetic", verbose)
-    path = folder / "synthetic.jsonl"
+    path = _make(file, settings, out, "synthetic", verbose).folder / "synthetic.jsonl"
     from steer.records import read_jsonl
 
     count = len(read_jsonl(path))
@@ -142,15 +143,16 @@ def report(folder: RunFolder, as_json: Json = False, verbose: Verbose = False) -
     _print({"report": str(path)}, as_json, str(path))
 
 
-def _make(file: Path, overrides: list[str] | None, out: Path | None, until: str, verbose: bool) -> Path:
+def _make(file: Path, overrides: list[str] | None, out: Path | None, until: str, verbose: bool) -> "Run":
     _set_verbose(verbose)
     from steer.config import load_settings
+    from steer.pipeline import make
     from steer.run import Run
 
     settings = load_settings(file, overrides or [])
     with Run.create(out or Path("runs") / file.name.split(".")[0], settings) as made:
-        made.make(until)
-        return made.folder
+        make(made, until)
+        return made
 
 
 def _show_scores(folder: Path, as_json: bool) -> None:
@@ -165,13 +167,15 @@ def _show_scores(folder: Path, as_json: bool) -> None:
 def _table(metrics: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("score", "value", "95% interval", "better", "real vs real", "nucleus", box=None, header_style="bold")
     for name, s in metrics["scores"].items():
         better = "higher" if s["higher_is_better"] else "lower"
         interval = f"{_number(s['low'])} to {_number(s['high'])}" if s["low"] is not None else ""
         value = _number(s["value"]) if s["value"] is not None else f"none ({s.get('reason')})"
-        table.add_row(name, value, interval, better, _number(s["ceiling"]), _number(s["baseline"]))
+        # As plain text: the brackets in a score's name are no markup.
+        table.add_row(Text(name), value, interval, better, _number(s["ceiling"]), _number(s["baseline"]))
     # Without a terminal no line is cut: someone reads it from a log.
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 
@@ -220,8 +224,11 @@ def main(arguments: list[str] | None = None, exit: Callable[[int], Any] = sys.ex
 
     0 done, 1 failed, 2 wrong usage. -v shows the traceback instead.
     """
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=given or ["--help"], prog_name="steer", standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt  # which newer versions of typer return as this code
         return exit(code if isinstance(code, int) else 0)
     except typer.Abort:
         typer.echo("stopped", err=True)
@@ -230,14 +237,19 @@ def main(arguments: list[str] | None = None, exit: Callable[[int], Any] = sys.ex
         typer.echo("stopped; the same command goes on from here", err=True)
         return exit(130)
     except Exception as error:
-        from click import ClickException
-
-        if isinstance(error, ClickException):
-            error.show()
-            return exit(error.exit_code)
+        # Of click, or of the copy of click that newer versions of typer hold: there is no class common to both.
+        if hasattr(error, "format_message"):
+            return exit(_wrong_usage(error))
         if _verbose:
             raise
         return exit(_complain(error))
+
+
+def _wrong_usage(error: Any) -> int:
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "steer"
+    said = " ".join(error.format_message().split()).rstrip(".")
+    typer.echo(f"steer: {said}; {command} --help shows what there is", err=True)
+    return int(error.exit_code)
 
 
 def _complain(error: Exception) -> int:

@@ -28,12 +28,14 @@ class Finetuning(_Section):
     """From base to domain model: a LoRA adapter on every linear layer, loss on the text alone.
 
     learning_rate None is 0.5 over the model's width, about 2e-3 for steer-nano and 1.2e-4 at width 4,096.
-    Training ends after `epochs`, or when `patience` epochs in a row have not lowered the validation loss.
+    Training ends after `epochs` or `max_steps` batches, or when `patience` evaluations in a row (one an epoch, and ten
+    at least) have not lowered the validation loss.
     companions: the share of sequences that have other real examples before their prompt, so that the negatives'
     context is something the model has seen.
     """
 
     epochs: int = Field(20, ge=1)
+    max_steps: int = Field(1000, ge=1)
     patience: int = Field(2, ge=1)
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(8, ge=1)
@@ -62,8 +64,8 @@ class Steering(_Section):
 class Sampling(_Section):
     """How a token is drawn from the guided distribution; names and meanings as in `transformers`.
 
-    temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. max_new_tokens None is as long as the longest real
-    text, and a quarter more.
+    temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. max_new_tokens None is as long as 99 of 100 real
+    texts and a quarter more, at most half of the model's context.
     """
 
     temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
@@ -151,8 +153,8 @@ class Settings(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
-# These change how fast a run goes, and none of its texts.
-FREE_SETTINGS = ("device", "generate.lanes")
+# These change how fast a run goes and when it gives up, and no text that has been drawn.
+FREE_SETTINGS = ("device", "generate.lanes", "generate.attempts")
 
 
 def load_settings(file: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -201,7 +203,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return tree
 
 
-_DATA_FILES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+_DATA_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
 
 
 def _beside(file: Path, name: str, *, must_exist: bool = True) -> str:
@@ -214,16 +216,11 @@ def _override(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UsageError(f"{override!r}: expected key=value, as in guidance.eta=0.6")
-    known = list(_keys(Settings))
-    sections = {name.rpartition(".")[0] for name in known} | {"guidance"}
-    parent = key.rpartition(".")[0]
-    if key not in known and key not in sections and not parent.endswith("columns"):
-        raise UsageError(_unknown(key, known))
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    # "1e-3" is a string in YAML 1.1, and a text such as 'domain[bare]: x' may read as something else.
+    known = dict(_keys(Settings))
+    sections = {name.rpartition(".")[0] for name in known}
+    column = key.startswith("task.columns.")
+    if key not in known and key not in sections and not column:
+        raise UsageError(_unknown(key, list(known)))
     *path, last = key.split(".")
     node = tree
     for name in path:
@@ -231,31 +228,47 @@ def _override(tree: dict[str, Any], override: str) -> None:
         if not isinstance(below, dict):
             below = node[name] = {"formula": below} if name == "guidance" else {}
         node = below
-    node[last] = value if value is not None or text in ("null", "~", "") else text
+    node[last] = _value(text, is_text=column or known.get(key) in (str, str | None))
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _value(text: str, *, is_text: bool) -> Any:
+    """An override's value, read as YAML; what is to be a text is taken as it stands unless it is in quotes.
+
+    As YAML '{text}' is an object, 'Write: a text' too, '2024' a number, and 'C # sharp' ends before its comment.
+    """
+    if is_text and text not in ("", "null", "~") and text[0] not in "\"'":
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if value is not None or text in ("", "null", "~") else text
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its dotted name, with its type."""
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _keys(field.annotation, f"{prefix}{name}.")
         else:
-            yield prefix + name
+            yield prefix + name, field.annotation
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
     leaf = key.rpartition(".")[2]
-    near = difflib.get_close_matches(key, known, n=1)
-    near = [name for name in known if name.rpartition(".")[2] == leaf][:1] or near
+    elsewhere = [name for name in known if name.rpartition(".")[2] == leaf]
+    near = difflib.get_close_matches(key, elsewhere, n=1, cutoff=0) or difflib.get_close_matches(key, known, n=1)
     near = near or [name for name in known if difflib.get_close_matches(leaf, [name.rpartition(".")[2]], n=1)][:1]
     return f"unknown setting {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
 
 
 def _explain(error: ValidationError, file: Path) -> str:
     """The first complaint of pydantic, in one line."""
-    first = error.errors()[0]
+    # A misspelt key goes first: what is missing may be what it was meant to be.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"{file}: {_unknown(key, list(_keys(Settings)))}"
+        return f"{file}: {_unknown(key, list(dict(_keys(Settings))))}"
     if first["type"] == "missing":
         return f"{file}: setting {key!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -265,7 +278,7 @@ def _explain(error: ValidationError, file: Path) -> str:
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

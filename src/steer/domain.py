@@ -2,10 +2,11 @@
 
 import os
 import random
-import shutil
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from steer.config import Finetuning
 from steer.engine.contexts import prompt_ids, text_ids
 from steer.engine.models import load
 from steer.progress import Progress
-from steer.records import Record
+from steer.records import Record, write_json
 from steer.task import Task
 
+EVALUATIONS = 10  # at least so many evaluations on the validation texts, or one an epoch
 COMPANIONS = 10  # at most so many other examples before a prompt: the default number of negatives
 
 
@@ -38,14 +40,17 @@ def finetune(
 ) -> dict[str, Any]:
     """Fine-tune `model` on the records and save the adapter of the best epoch to the folder `out`, whole or not at all.
 
-    Returns what happened: epochs run, training and validation loss by epoch (nats a token), examples left out because
-    they are longer than the model's context. Raises ValueError where no example fits.
+    Returns what happened, and leaves it in the folder as finetuning.json: steps and epochs run, validation loss at each
+    evaluation and training loss on the way there (nats a token), examples left out as longer than the model's context.
+    Raises ValueError where no example fits, and where `out` holds something else than an adapter.
     """
     from peft import LoraConfig, get_peft_model
     from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
 
     settings = settings or Finetuning()
     out = Path(out)
+    if out.exists() and any(out.iterdir()) and not (out / "adapter_config.json").is_file():
+        raise ValueError(f"{out} holds something else than an adapter, which would be replaced; choose another folder")
     pair = load(model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     sets = [_examples(task, part, pair, settings.companions, seed) for part in (train, validation)]
     left_out = len(train) + len(validation) - sum(map(len, sets))
@@ -64,22 +69,28 @@ def finetune(
     )
     adapted = get_peft_model(pair.base.model, config)
     width = pair.base.config.hidden_size
+    an_epoch = -(-len(sets[0]) // settings.batch_size)
+    steps = min(settings.epochs * an_epoch, settings.max_steps)
+    every = min(an_epoch, -(-steps // EVALUATIONS))
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=".finetune-", dir=out.parent) as scratch,
-        Progress("finetune", settings.epochs) as progress,
+        Progress("finetune", steps) as progress,
     ):
         arguments = TrainingArguments(
             output_dir=scratch,
-            num_train_epochs=settings.epochs,
+            max_steps=steps,
             per_device_train_batch_size=settings.batch_size,
             per_device_eval_batch_size=settings.batch_size,
             learning_rate=settings.learning_rate or 0.5 / width,
             lr_scheduler_type="cosine",
             warmup_steps=0.05,
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            logging_strategy="epoch",
+            eval_strategy="steps",
+            eval_steps=every,
+            save_strategy="steps",
+            save_steps=every,
+            logging_strategy="steps",
+            logging_steps=1,
             save_total_limit=1,
             save_only_model=True,
             load_best_model_at_end=True,
@@ -98,7 +109,7 @@ def finetune(
             train_dataset=sets[0],
             eval_dataset=sets[1],
             data_collator=_collate,
-            callbacks=[EarlyStoppingCallback(settings.patience), _epochs_to(progress)],
+            callbacks=[EarlyStoppingCallback(settings.patience), _losses_to(progress)],
         )
         # Trainer prints every log line to standard output, where only results belong.
         from transformers.trainer_callback import PrinterCallback
@@ -108,16 +119,22 @@ def finetune(
         whole = Path(scratch) / "adapter"
         adapted.save_pretrained(whole)
         (whole / "README.md").unlink(missing_ok=True)
+        history = trainer.state.log_history
+        losses = [row["loss"] for row in history if "loss" in row]  # one a step
+        evaluated_at = [row["step"] for row in history if "eval_loss" in row]
+        facts = {
+            "steps": trainer.state.global_step,
+            "epochs": round(trainer.state.global_step / an_epoch, 1),
+            "evaluated_at": evaluated_at,
+            "training_loss": [round(fmean(losses[a:b]), 4) for a, b in pairwise([0, *evaluated_at])],
+            "validation_loss": [round(row["eval_loss"], 4) for row in history if "eval_loss" in row],
+            "too_long": left_out,
+        }
+        write_json(whole / "finetuning.json", facts)
         if out.exists():
-            shutil.rmtree(out)
+            os.replace(out, Path(scratch) / "before")
         os.replace(whole, out)
-    history = trainer.state.log_history
-    return {
-        "epochs": round(trainer.state.epoch or 0),
-        "training_loss": [round(row["loss"], 4) for row in history if "loss" in row],
-        "validation_loss": [round(row["eval_loss"], 4) for row in history if "eval_loss" in row],
-        "too_long": left_out,
-    }
+    return facts
 
 
 def _examples(
@@ -155,14 +172,19 @@ def _collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
     return {"input_ids": stack("input_ids", 0), "attention_mask": mask, "labels": stack("labels", -100)}
 
 
-def _epochs_to(progress: Progress) -> Any:
-    """A Trainer callback that shows each epoch's losses."""
+def _losses_to(progress: Progress) -> Any:
+    """A Trainer callback that shows the steps done and the newest losses."""
     from transformers import TrainerCallback
 
-    class Epochs(TrainerCallback):  # type: ignore[misc]
+    class Losses(TrainerCallback):  # type: ignore[misc]
+        note = ""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress.advance(1, self.note)
+
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **kwargs: Any) -> None:
             losses = [row["loss"] for row in state.log_history if "loss" in row]
             trained = f"loss {losses[-1]:.3f}, " if losses else ""
-            progress.advance(1, f"{trained}validation {metrics['eval_loss']:.3f}")
+            self.note = f"{trained}validation {metrics['eval_loss']:.3f}"
 
-    return Epochs()
+    return Losses()

@@ -1,14 +1,13 @@
 """Why a text came out as it did: each token under every stream, and the same text drawn again."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
-from steer.config import Sampling
+from steer.config import Sampling, UsageError
 from steer.guidance import parse
 from steer.records import read_jsonl
 from steer.run import Run, texts_by_id
@@ -71,12 +70,12 @@ def explain(folder: Path, sample: str | None = None, text: str | None = None) ->
     """Score a sample of a run, or any text, under the run's formula.
 
     A sample is scored with the negatives it was shown; a text with those of the run's first sample.
-    Raises ValueError where neither or both are given, and where the sample is not in the run.
+    Raises UsageError where neither or both are given, and ValueError where the sample is not in the run.
     """
-    from steer.engine.decode import guided_logprobs
+    from steer.engine.logprobs import guided_logprobs
 
     if (sample is None) == (text is None):
-        raise ValueError("say either which sample (its ID) or which text (--text)")
+        raise UsageError("say either which sample (its ID) or which text (--text)")
     run = Run.open(folder)
     row = _provenance(run, sample)
     guidance = parse(row["formula"])
@@ -118,7 +117,8 @@ def replay(folder: Path, sample: str) -> str:
     request = Request(contexts(pair.tokenizer, row["prompt"], shown), row["seed"], sampling.max_new_tokens or 0)
     (drawn,) = decode(pair, parse(row["formula"]), [request], sampling)
     if drawn.token_ids != row["token_ids"]:
-        same = len(os.path.commonprefix([drawn.token_ids, row["token_ids"]]))
+        pairs = zip(drawn.token_ids, row["token_ids"], strict=False)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         versions = run.manifest["versions"]
         other = [f"{n} {v}, now {version(n)}" for n, v in versions.items() if n != "python" and version(n) != v]
         why = f"; other versions: {', '.join(other)}" if other else "; versions and weights are the same"
@@ -130,10 +130,9 @@ def replay(folder: Path, sample: str) -> str:
 
 def _provenance(run: Run, sample: str | None) -> dict[str, Any]:
     """A sample's row of provenance.jsonl; the first row where no sample is named."""
-    path = run.folder / "provenance.jsonl"
-    if not path.is_file():
+    if not (run.folder / "synthetic.jsonl").is_file():
         raise ValueError(f"{run.folder} holds no samples yet; run `steer generate` first")
-    rows = read_jsonl(path)
+    rows = read_jsonl(run.folder / "provenance.jsonl")
     found = [row for row in rows if sample is None or row["id"] == sample]
     if not found:
         near = f"; the run's samples are {rows[0]['id']} to {rows[-1]['id']}" if rows else ""

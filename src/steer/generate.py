@@ -22,6 +22,8 @@ from steer.progress import Progress, say
 from steer.records import Record, Sample, Verdict, read_jsonl, write_jsonl
 from steer.task import Task
 
+Labels = tuple[str, ...]  # the values of the task's labels, in their order
+
 PATIENCE, TOLERANCE = 3, 0.01  # "converged": neither curve moves by more than TOLERANCE over PATIENCE rounds
 
 
@@ -68,6 +70,8 @@ class Generator:
             say(f"warning: {self.guidance.warning}")
         samples = self.stored()
         room = self.max_new_tokens()
+        accepted = [sample.record for sample in _accepted(samples)]
+        keeper = Gatekeeper(self.task, [*self.real, *self.held_out], accepted, self.gates)
         with Progress(self.name, self.settings.count) as progress:
             progress.advance(len(_accepted(samples)))
             number = 1 + max((sample.round for sample in samples), default=-1)
@@ -75,7 +79,7 @@ class Generator:
                 refused = Counter(s.verdict for s in samples if s.verdict not in ("accepted", "surplus"))
                 if len(samples) >= self.settings.attempts * self.settings.count:
                     raise BudgetError(self._blame(samples, refused))
-                drawn = self._round(number, samples, room)
+                drawn = self._round(number, samples, room, keeper)
                 if self.folder:
                     write_jsonl(self.folder / f"{number:05d}.jsonl", (sample.to_json() for sample in drawn))
                 samples += drawn
@@ -90,31 +94,30 @@ class Generator:
         return not sum(self._missing(samples).values())
 
     def max_new_tokens(self) -> int:
-        """As set, or the longest real text and a quarter more; never more than the context leaves after the prompt.
+        """As set, or as long as 99 of 100 real texts and a quarter more, and then at most half of the context.
 
-        Raises ValueError where the prompt leaves no room.
+        Raises ValueError where the prompt leaves no room for a text.
         """
-        tokenizer, limit = self.pair.tokenizer, self.pair.context_limit
-        wanted = self.sampling.max_new_tokens or (
-            max(len(text_ids(tokenizer, record.text)) for record in self.real) * 5 // 4 + 1
-        )
+        tokenizer, limit, asked = self.pair.tokenizer, self.pair.context_limit, self.sampling.max_new_tokens
+        lengths = sorted(len(text_ids(tokenizer, record.text)) for record in self.real)
+        usual = lengths[int(0.99 * (len(lengths) - 1))] * 5 // 4 + 1
         if limit is None:
-            return wanted
-        longest = max(len(prompt_ids(tokenizer, self.task.prompt(labels))) for labels in self._shares())
+            return asked or usual
+        longest = max(len(prompt_ids(tokenizer, self.task.prompt(labels))) for labels in self.combinations())
         if longest >= limit:
             raise ValueError(
                 f"the prompt takes {longest} tokens and {self.pair.name} holds {limit}, so no text could follow: "
                 "shorten task.instruction or use a model with a longer context"
             )
-        return min(wanted, limit - longest)
+        # The other half is for the negatives.
+        return min(asked or min(usual, limit // 2), limit - longest)
 
     def request(self, prompt: str, negatives: Sequence[Record], seed: int, room: int) -> Request:
         shown = contexts(self.pair.tokenizer, prompt, [record.text for record in negatives])
         return Request(shown, seed, room)
 
-    def _round(self, number: int, before: Sequence[Sample], room: int) -> list[Sample]:
-        accepted = [sample.record for sample in _accepted(before)]
-        pool = Pool(self.real, tuple(accepted))
+    def _round(self, number: int, before: Sequence[Sample], room: int, keeper: Gatekeeper) -> list[Sample]:
+        pool = Pool(self.real, tuple(sample.record for sample in _accepted(before)))
         planned: list[tuple[Group, int, list[Record], Request]] = []
         limit = self.pair.context_limit
         for group in self._plan(number, before):
@@ -129,7 +132,6 @@ class Generator:
         requests = [request for _, _, _, request in planned]
         lanes = self.settings.lanes
         completions = decode(self.pair, self.guidance, requests, self.sampling, lanes=lanes, logprobs=True)
-        keeper = Gatekeeper(self.task, [*self.real, *self.held_out], accepted, self.gates)
         missing = Counter(self._missing(before))
         samples = []
         for (group, index, shown, request), completion in zip(planned, completions, strict=True):
@@ -146,7 +148,7 @@ class Generator:
         shown: Sequence[Record],
         seed: int,
         completion: Completion,
-        missing: Counter[tuple[str, ...]],
+        missing: Counter[Labels],
     ) -> Sample:
         sample_id = f"{number:04d}-{group.index:02d}-{index:02d}"
         text = read_text(self.pair.tokenizer, completion.token_ids, self.pair.stop_ids)
@@ -179,30 +181,27 @@ class Generator:
             },
         )
 
-    def _shares(self) -> list[dict[str, str]]:
+    def combinations(self) -> list[dict[str, str]]:
         """Every combination of labels among the real texts, in a fixed order."""
         names = self.task.labels
         found = sorted({tuple(record.fields[name] for name in names) for record in self.real})
         return [dict(zip(names, values, strict=True)) for values in found]
 
-    def targets(self) -> dict[tuple[str, ...], int]:
+    def targets(self) -> dict[Labels, int]:
         """How many samples are wanted of each combination of labels; they add up to `count`.
 
-        Equal over the columns of `balance`, and in the real proportions over the others (largest remainders).
+        Equal over the columns of `balance`, and within each of these classes in the real proportions.
         """
         names = self.task.labels
         real = Counter(tuple(record.fields[name] for name in names) for record in self.real)
         balanced = [names.index(name) for name in self.task.balance]
-        classes = Counter(tuple(key[i] for i in balanced) for key in real.elements())
-        share = {key: n / classes[tuple(key[i] for i in balanced)] / len(classes) for key, n in real.items()}
-        exact = {key: self.settings.count * share[key] for key in sorted(share)}
-        targets = {key: int(value + 1e-9) for key, value in exact.items()}
-        remainders = sorted(exact, key=lambda key: (targets[key] - exact[key], key))
-        for key in remainders[: self.settings.count - sum(targets.values())]:
-            targets[key] += 1
-        return targets
+        classes: dict[Labels, Counter[Labels]] = {}
+        for key, n in real.items():
+            classes.setdefault(tuple(key[i] for i in balanced), Counter())[key] = n
+        sizes = _divided(self.settings.count, dict.fromkeys(classes, 1))
+        return {key: n for name, members in classes.items() for key, n in _divided(sizes[name], members).items()}
 
-    def _missing(self, samples: Sequence[Sample]) -> dict[tuple[str, ...], int]:
+    def _missing(self, samples: Sequence[Sample]) -> dict[Labels, int]:
         have = Counter(tuple(sample.labels.values()) for sample in _accepted(samples))
         return {key: max(0, target - have[key]) for key, target in self.targets().items()}
 
@@ -252,8 +251,10 @@ def generate(
 ) -> list[Record]:
     """Draw `count` accepted samples by a guidance, pushed away from the `real` records and from each other.
 
-    Raises BudgetError when too much is refused.
+    Raises BudgetError when too much is refused, and ValueError without real records.
     """
+    if not real:
+        raise ValueError("no real texts came: expected at least one, to show how long a text is and what to avoid")
     generator = Generator(
         pair,
         task,
@@ -297,6 +298,16 @@ def converged(curve: Sequence[Mapping[str, float]]) -> bool:
 
 def _accepted(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.verdict == "accepted"]
+
+
+def _divided(total: int, weights: Mapping[Labels, int]) -> dict[Labels, int]:
+    """A whole number in proportion to whole weights: rounded down, and what is left to the largest remainders."""
+    whole = sum(weights.values())
+    parts = {key: total * weight // whole for key, weight in weights.items()}
+    by_remainder = sorted(weights, key=lambda key: (-(total * weights[key] % whole), key))
+    for key in by_remainder[: total - sum(parts.values())]:
+        parts[key] += 1
+    return parts
 
 
 def _seed(*parts: int) -> int:

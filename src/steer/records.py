@@ -84,6 +84,10 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read back what `write_jsonl` wrote (a user's own files go through `steer.data`)."""
     # Only a line feed ends a row: str.splitlines would also cut at the separators U+2028 and U+0085 inside a text.

@@ -1,0 +1,113 @@
+"""Arrows point one way: what each part of the package may import of the others."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import steer
+
+SOURCE = Path(steer.__file__).parent
+
+# From the nouns to the door. Imports inside functions count; those for type checking do not.
+MAY_IMPORT = {
+    "__init__": "",  # the public names are imported when they are first used
+    # the nouns
+    "records": "",
+    "progress": "",
+    "similarity": "",
+    "rows": "",
+    "task": "",
+    "guidance": "",
+    "config": "guidance task",
+    "data": "records rows similarity task",
+    # the engine
+    "engine": "config guidance",
+    # Algorithm 1
+    "domain": "config engine progress records task",
+    "negatives": "config engine records",
+    "gates": "config records similarity task",
+    "generate": "config engine gates guidance negatives progress records task",
+    # the measuring, which knows texts and nothing of where they come from
+    "evaluate": "similarity",
+    # the run and what is told of it
+    "run": "config engine generate guidance records",
+    "explain": "config engine guidance records run",
+    "report": "config explain guidance records run similarity",
+    "pipeline": "config data domain evaluate generate progress records report run",
+    # the door
+    "cli": "config data evaluate explain pipeline records report run",
+}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The parts of the package that a module imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from imported(ast.Module(node.orelse, []))
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name == "steer" for alias in node.names), "import the part, not the package"
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("steer."))
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            if node.module == "steer":
+                yield from (alias.name for alias in node.names)
+            elif (node.module or "").startswith("steer."):
+                yield node.module.split(".")[1]
+        else:
+            yield from imported(node)
+
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_what_it_may(path):
+    assert part(path) in MAY_IMPORT, "a new part of the package has its place in the table"
+    assert set(imported(ast.parse(path.read_text(encoding="utf-8")))) - {part(path)} <= set(
+        MAY_IMPORT[part(path)].split()
+    )
+
+
+def test_every_arrow_of_the_table_is_there():
+    """What may be imported and is not would be a row that says nothing."""
+    found = {(part(path), name) for path in MODULES for name in imported(ast.parse(path.read_text("utf-8")))}
+    assert {(one, other) for one, others in MAY_IMPORT.items() for other in others.split()} <= found
+
+
+def test_there_is_no_circle():
+    TopologicalSorter({one: set(others.split()) for one, others in MAY_IMPORT.items()}).prepare()
+
+
+def test_nothing_imports_the_door():
+    assert not any("cli" in others.split() for others in MAY_IMPORT.values())
+
+
+def test_measuring_knows_nothing_of_models():
+    seen, todo = set(), ["evaluate"]
+    while todo:
+        seen.add(name := todo.pop())
+        todo += set(MAY_IMPORT[name].split()) - seen
+    assert not seen & {"engine", "domain", "generate", "run", "cli"}
+
+
+def test_imports_are_found_wherever_they_stand():
+    source = """
+import steer.task, json
+from steer import guidance as g
+if TYPE_CHECKING:
+    from steer.cli import app
+else:
+    import steer.rows
+class A:
+    def f(self):
+        if True:
+            from steer.engine.models import load
+"""
+    assert list(imported(ast.parse(source))) == ["task", "guidance", "rows", "engine"]

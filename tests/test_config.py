@@ -1,0 +1,244 @@
+"""A run file says what is meant or is answered with what was probably meant."""
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steer import guidance as g
+from steer.config import Settings, UsageError, differences, load_settings
+from steer.task import Task
+
+MISSPELT = {
+    "modle": "model",
+    "sed": "seed",
+    "gamma": "guidance.gamma",
+    "top_p": "sampling.top_p",
+    "balance": "task.balance",
+    "task.exmaple": "task.example",
+    "task.temperature": "sampling.temperature",
+    "finetune.epoch": "finetune.epochs",
+    "guidance.gama": "guidance.gamma",
+    "sampling.topp": "sampling.top_p",
+    "negatives.real_shar": "negatives.real_share",
+    "generate.lane": "generate.lanes",
+    "gates.copy_treshold": "gates.copy_threshold",
+    "evaluate.embeders": "evaluate.embedders",
+    "generation.count": "generate.count",
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write a run file of these settings; the task is there unless it is given."""
+
+    def write(tree: object = None, name: str = "run.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(
+            tree if isinstance(tree, str) else yaml.safe_dump({"task": {"data": "d.jsonl"}, **(tree or {})})
+        )
+        return path
+
+    return write
+
+
+def refusal(file: Path, *overrides: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_settings(file, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("wrong", "right"), MISSPELT.items())
+def test_a_misspelt_setting_is_answered_with_the_nearest_one(file, wrong, right):
+    assert f"unknown setting {wrong!r}; did you mean {right!r}?" in refusal(file(), f"{wrong}=0.3")
+    *sections, key = wrong.split(".")
+    tree = {key: 1}
+    for section in reversed(sections):
+        tree = {section: tree}
+    tree.setdefault("task", {}).setdefault("data", "d.jsonl")
+    # Of an unknown section no key is looked at.
+    said = "generation" if sections == ["generation"] else wrong
+    assert f"unknown setting {said!r}; did you mean" in refusal(file(tree))
+
+
+def test_a_setting_like_no_other_is_answered_with_all(file):
+    said = refusal(file(), "zzzzz=1")
+    assert all(f"{name}" in said for name in ("task.data", "guidance.formula", "generate.until", "seed"))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("guidance.eta=nan", "guidance.eta: input should be a finite number (given: 'nan')"),
+        ("guidance.eta=.nan", "guidance.eta: input should be a finite number (given: nan)"),
+        ("guidance.gamma=-inf", "guidance.gamma: input should be a finite number"),
+        ("guidance=steer(0.2, nan)", "eta is nan; expected a finite number"),
+        ("guidance.eta=much", "guidance.eta: input should be a valid number"),
+        ("guidance=domian", "unknown name 'domian'; did you mean 'domain'?"),
+        ("guidance=steer(gamma, etta)", "unknown name 'etta'; did you mean 'eta'?"),
+        ("guidance=streer(0.2)", "unknown name 'streer'; did you mean 'steer'?"),
+        ("guidance=steer(1, 2, 3)", "steer(gamma, eta): too many positional arguments"),
+        ("guidance=steer(alpha=1)", "steer(gamma, eta): got an unexpected keyword argument 'alpha'"),
+        ("guidance=domain +", "formula 'domain +' cannot be read"),
+        ("guidance=0*domain", "all weights are zero"),
+        ("guidance.formula=3", "formula '3': it is the number 3; expected a sum of streams"),
+        ("sampling.temperature=-1", "sampling.temperature: input should be greater than or equal to 0 (given: -1)"),
+        ("sampling.top_p=0", "sampling.top_p: input should be greater than 0"),
+        ("gates.copy_threshold=1.5", "gates.copy_threshold: input should be less than or equal to 1"),
+        ("generate.count=0", "generate.count: input should be greater than or equal to 1"),
+        ("generate.count=", "generate.count: input should be a valid integer"),
+        ("generate.until=convergd", "generate.until: input should be 'count' or 'converged'"),
+        ("evaluate.embedders=[]", "evaluate.embedders: expected at least one embedder"),
+        ("finetune=3", "finetune: input should be a valid dictionary"),
+        ("task.example=text", "task: the example 'text' holds no column"),
+        ("seed=-1", "seed: input should be greater than or equal to 0"),
+        ("seed", "'seed': expected key=value, as in guidance.eta=0.6"),
+        ("=1", "'=1': expected key=value"),
+    ],
+)
+def test_values_without_a_meaning_are_refused_by_name(file, override, said):
+    assert said in refusal(file(), override)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("guidance=steer(0.2, 0.4)", g.steer(0.2, 0.4)),
+        ("guidance.formula=steer(0.1, 0.3)", g.steer(0.1, 0.3)),
+        ("guidance=domain + 0.3*(domain - base)", g.domain + 0.3 * (g.domain - g.base)),
+        ("guidance=dexperts", g.dexperts()),
+        ("guidance.gamma=1e-1", g.steer(0.1, 0.4)),
+        ("guidance.eta=0", g.steer(0.2, 0.0)),
+        ("guidance=domain - eta*domain[negatives]", g.domain - 0.4 * g.domain[g.negatives]),
+    ],
+)
+def test_a_formula_can_be_given_on_the_command_line(file, override, expected):
+    assert load_settings(file(), [override]).guidance.resolve() == expected
+
+
+def test_a_formula_can_stand_alone_and_its_dials_beside_it(file):
+    alone = file({"guidance": "steer(gamma, 0.1)"})
+    assert load_settings(alone).guidance.resolve() == g.steer(0.2, 0.1)
+    assert load_settings(alone, ["guidance.gamma=0.5"]).guidance.resolve() == g.steer(0.5, 0.1)
+    assert load_settings(file({"guidance": {"formula": "cfg(2)"}})).guidance.resolve() == g.cfg(2)
+
+
+def test_later_overrides_win_and_values_are_read_as_yaml(file):
+    given = ["seed=1", "seed=2", "domain=", "evaluate.baseline=no", "finetune.learning_rate=1e-4", "task.balance=[]"]
+    settings = load_settings(file({"domain": "somewhere", "finetune": {"rank": 4}}), given)
+    assert (settings.seed, settings.domain, settings.evaluate.baseline) == (2, None, False)
+    assert (settings.finetune.learning_rate, settings.finetune.rank) == (1e-4, 4)
+
+
+@pytest.mark.parametrize(
+    "text", ["{text}", "Write: {text}", "2024", "On C # and {text}", "[a]", "yes", " {text} ", "*"]
+)
+def test_a_text_on_the_command_line_is_taken_as_it_stands(file, text):
+    assert load_settings(file(), [f"task.instruction={text}"]).task.instruction == text
+    assert load_settings(file(), [f"task.columns.text={text}"]).task.columns == {"text": text}
+    assert load_settings(file(), [f"revision={text}"]).revision == text
+
+
+def test_quotes_around_a_text_are_not_part_of_it(file):
+    assert load_settings(file(), ['revision="null"']).revision == "null"
+    assert load_settings(file(), ["guidance='domain'"]).guidance.resolve() == 1.0 * g.domain
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("task:\n  data: a\n seed: 1\n", "line 3: not YAML"),
+        ("task: {data: a\nseed: 1\n", "line 2: not YAML"),
+        ("a: b: c\n", "line 1: not YAML (mapping values are not allowed here)"),
+        ("", "expected settings (key: value), found NoneType"),
+        ("- task\n", "expected settings (key: value), found list"),
+        ("task: d.jsonl\n", "task: input should be a valid dictionary"),
+        ("seed: 1\n", "setting 'task' is missing"),
+        ("task: {instruction: Write.}\n", "setting 'task.data' is missing"),
+        ("tsk: {data: d.jsonl}\n", "unknown setting 'tsk'"),
+    ],
+)
+def test_a_broken_run_file_is_named_with_its_line(file, content, said):
+    path = file(content)
+    assert refusal(path).startswith(str(path))
+    assert said in refusal(path)
+
+
+def test_a_run_file_that_is_not_text_or_not_there(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("task: {data: caf\xe9}".encode("latin-1"))
+    assert "latin.yaml: not YAML ('utf-8' codec can't decode" in refusal(tmp_path / "latin.yaml")
+    with pytest.raises(FileNotFoundError, match=r"latn.yaml: there is no such run file; did you mean latin.yaml\?"):
+        load_settings(tmp_path / "latn.yaml")
+
+
+def test_paths_are_relative_to_the_run_file_and_names_are_left_alone(file, tmp_path, monkeypatch):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = load_settings(file({"model": "base", "domain": "adapters/mine"}))
+    assert settings.task.data == str(tmp_path / "d.jsonl")  # a file's name, whether or not it is there
+    assert settings.model == str(tmp_path / "base")
+    assert settings.domain == "adapters/mine"  # not there, so perhaps on the Hub
+    for name in ("steer-nano", "org/name-2.5B", "org/name.json-8B"):
+        assert load_settings(file({"model": name})).model == name
+    assert load_settings(file({"task": {"data": "org/name-2.5B"}})).task.data == "org/name-2.5B"
+    assert load_settings(file(), ["task.data=here.jsonl", "model=base"]).task.data == "here.jsonl"
+    assert load_settings(file(), ["model=base"]).model == "base"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".jsonl.gz"])
+def test_every_kind_of_data_file_is_looked_for_beside_the_run_file(file, tmp_path, suffix):
+    assert load_settings(file({"task": {"data": f"x{suffix}"}})).task.data == str(tmp_path / f"x{suffix}")
+
+
+def test_a_data_file_stands_in_for_a_run_file(tmp_path):
+    settings = load_settings(tmp_path / "texts.csv", ["generate.count=5"])
+    assert settings.task == Task(data=str(tmp_path / "texts.csv"))
+    assert settings == Settings(task=settings.task, generate={"count": 5})
+
+
+def test_what_is_written_reads_back(file, tmp_path):
+    tree = {
+        "task": {"data": str(tmp_path / "d.jsonl"), "instruction": "Write: a {label} “text”.", "balance": ["label"]},
+        "guidance": "domain + 0.1*(domain - base) | mask(domain, alpha=0.1)",
+        "finetune": {"learning_rate": 1e-5},
+        "negatives": {"texts": ["yes", "1", "a: b", "# no comment", " spaced\n\n"]},
+        "evaluate": {"embedders": ["domain"]},
+        "seed": 2**63,
+    }
+    settings = load_settings(file(tree))
+    assert load_settings(file(settings.to_yaml(), "again.yaml")) == settings
+    assert not differences(settings, load_settings(tmp_path / "again.yaml"))
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3), st.floats(0, 1e9))
+def test_any_text_and_number_reads_back(texts, temperature):
+    settings = Settings.model_validate(
+        {"task": {"data": "d"}, "negatives": {"texts": texts}, "sampling": {"temperature": temperature}}
+    )
+    assert Settings.model_validate(yaml.safe_load(settings.to_yaml())) == settings
+
+
+def test_differences_are_named_and_free_settings_are_none():
+    old = Settings(task=Task(data="d"))
+    assert differences(old, old) == []
+    assert differences(old, Settings(task=Task(data="d"), seed=3)) == ["seed: 0 -> 3"]
+    free = Settings.model_validate({"task": {"data": "d"}, "device": "cuda", "generate": {"lanes": 1, "attempts": 99}})
+    assert differences(old, free) == []
+    both = Settings.model_validate({"task": {"data": "e", "columns": {"text": "t"}}, "guidance": {"eta": 0.5}})
+    assert differences(old, both) == [
+        "task.data: 'd' -> 'e'",
+        "guidance.eta: 0.4 -> 0.5",
+        "task.columns.text: None -> 't'",
+    ]
+
+
+def test_settings_cannot_be_changed_in_place():
+    settings = Settings(task=Task(data="d"))
+    with pytest.raises(ValueError, match="frozen"):
+        settings.guidance.gamma = 1.0
+    assert math.isfinite(settings.guidance.gamma)

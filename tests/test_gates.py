@@ -1,0 +1,130 @@
+"""What is refused, why, and in which order."""
+
+import pytest
+import toy
+
+from steer.config import Gates
+from steer.engine.contexts import read_text
+from steer.gates import Gatekeeper
+from steer.records import Record
+from steer.task import Task
+
+REAL = (
+    Record("r1", {}, "Does the warm gas of a dwarf galaxy cool faster than the hot gas around it?"),
+    Record("r2", {}, "The rings of a giant planet thin out because small moons sweep their edges."),
+)
+ACCEPTED = (Record("0000-00-00", {}, "Old stars near the bulge move faster than the discs of young stars predict."),)
+
+
+def keeper(task: Task | None = None, **settings: float) -> Gatekeeper:
+    return Gatekeeper(task or Task(data="x"), REAL, ACCEPTED, Gates.model_validate(settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "verdict", "reason", "source"),
+    [
+        ("A comet's tail points away from its star.", "stop", "accepted", None, None),
+        ("x", "stop", "accepted", None, None),
+        ("", "stop", "malformed", "empty", None),
+        ("", "length", "malformed", "empty", None),
+        (None, "stop", "malformed", "holds a special token or broken characters", None),
+        ("A comet's tail points", "length", "malformed", "cut off at max_new_tokens", None),
+        (REAL[0].text, "stop", "copy", "near copy, a real text", "r1"),
+        (REAL[1].text.upper().replace(" ", "  "), "stop", "copy", "near copy, a real text", "r2"),
+        (REAL[1].text.replace("small", "tiny"), "stop", "copy", "near copy, a real text", "r2"),
+        (
+            "The rings of a giant planet thin out because nobody looks after them in winter and in spring.",
+            "stop",
+            "copy",
+            "shared run, a real text",
+            "r2",
+        ),
+        (ACCEPTED[0].text, "stop", "duplicate", "near copy, a sample", "0000-00-00"),
+        (ACCEPTED[0].text.replace("Old", "Red"), "stop", "duplicate", "near copy, a sample", "0000-00-00"),
+    ],
+)
+def test_each_gate(text, finish, verdict, reason, source):
+    found = keeper().judge(text, finish, {})
+    assert (found.verdict, found.reason, found.source) == (verdict, reason, source)
+    assert (found.similarity is None) == (source is None)
+    assert found.similarity is None or 0.5 <= found.similarity <= 1
+    assert found.fields == ({} if verdict == "malformed" else {"text": text})
+
+
+def test_what_does_not_read_back_is_refused():
+    quiz = keeper(Task(data="x", instruction="Ask for {answer}.", example="{question} A. {a} Answer: {answer}."))
+    told = {"answer": "a moon"}
+    good = "What orbits a planet? A. a moon Answer: a moon."
+    assert quiz.judge(good, "stop", told).fields == {
+        "answer": "a moon",
+        "question": "What orbits a planet?",
+        "a": "a moon",
+    }
+    for text in ("What orbits a planet?", good.replace("Answer: a moon", "Answer: a ring"), good + " And more."):
+        found = quiz.judge(text, "stop", told)
+        assert (found.verdict, found.reason) == ("unreadable", "does not read back by the example template")
+        assert found.fields == {}
+
+
+def test_the_gates_stand_in_order():
+    """Of several reasons the first gate's is given."""
+    task = Task(data="x", example="Q: {text}")
+    real, sample = Record("r", {}, "Q: the same words here"), Record("s", {}, "Q: the same words here")
+    both = Gatekeeper(task, [real], [sample], Gates())
+    assert both.judge("the same words here", "length", {}).verdict == "malformed"
+    assert both.judge("the same words here", "stop", {}).verdict == "unreadable"
+    assert both.judge("Q: the same words here", "stop", {}).verdict == "copy"
+    assert Gatekeeper(task, [], [sample], Gates()).judge("Q: the same words here", "stop", {}).verdict == "duplicate"
+    assert Gatekeeper(task, [], [], Gates()).judge("Q: the same words here", "stop", {}).verdict == "accepted"
+
+
+def test_an_accepted_text_exists_for_those_after_it():
+    gates = keeper()
+    text = "A comet's tail points away from its star."
+    assert gates.judge(text, "stop", {}).verdict == "accepted"
+    assert gates.judge(text, "stop", {}).verdict == "accepted"  # being judged is not being accepted
+    gates.accept("0001-00-00", text)
+    found = gates.judge(text.replace("comet", "Comet"), "stop", {})
+    assert (found.verdict, found.source, found.similarity) == ("duplicate", "0001-00-00", 1.0)
+    # Earlier ones are still cited by their own ids.
+    assert gates.judge(ACCEPTED[0].text, "stop", {}).source == "0000-00-00"
+
+
+def test_the_thresholds_belong_to_their_gates():
+    near_real, near_sample = REAL[1].text.replace("small", "tiny"), ACCEPTED[0].text.replace("Old", "Red")
+    strict, lax = {"copy_threshold": 1.0}, {"duplicate_threshold": 1.0}
+    # A shared run of words is a copy at every threshold, so the whole text must differ here and there.
+    near_real, near_sample = near_real.replace("giant", "large"), near_sample.replace("than", "then")
+    verdicts = {
+        name: (
+            keeper(**given).judge(near_real, "stop", {}).verdict,
+            keeper(**given).judge(near_sample, "stop", {}).verdict,
+        )
+        for name, given in {"default": {}, "strict": strict, "lax": lax}.items()
+    }
+    assert verdicts == {
+        "default": ("copy", "duplicate"),
+        "strict": ("accepted", "duplicate"),
+        "lax": ("copy", "accepted"),
+    }
+
+
+def test_ids_that_are_no_text_are_malformed():
+    """What `read_text` cannot read comes to the gates as None."""
+    from conftest import make_tokenizer
+
+    tokenizer = make_tokenizer()
+    stop, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    half = tokenizer("ä", add_special_tokens=False)["input_ids"][:1]
+    word = tokenizer("gas", add_special_tokens=False)["input_ids"]
+    cases = {
+        "broken UTF-8": [*word, *half, stop],
+        "a special token": [*word, pad, stop],
+        "an id beyond the vocabulary": [*word, len(tokenizer), stop],
+    }
+    for name, ids in cases.items():
+        assert read_text(tokenizer, ids, frozenset({stop})) is None, name
+    assert read_text(tokenizer, [*word, stop], frozenset({stop})) == "gas"
+    assert read_text(tokenizer, [stop], frozenset({stop})) == ""
+    unknown = toy.tokenizer()
+    assert read_text(unknown, [unknown.unk_token_id, 0], frozenset({0})) is None
