@@ -100,14 +100,12 @@ def draw(
     """Texts, their domain-over-base log-likelihood ratios and their entropies, nats a token."""
     completions = list(decode(run.pair, guidance, requests, sampling, lanes=32, logprobs=True))
     texts = [read_text(run.pair.tokenizer, c.token_ids, run.pair.stop_ids) or "" for c in completions]
-    # Scored again under both models, whichever streams the formula had; batches need texts of their own lengths.
+    # Scored again under both models, whichever streams the formula had.
     both = domain + 0.5 * (domain - base)
-    ratios = []
-    for request, completion in zip(requests, completions, strict=True):
-        ids = tuple(completion.token_ids)
-        forced = Request(request.contexts, 0, len(ids), forced=ids)
-        (scored,) = decode(run.pair, both, [forced], sampling, logprobs=True)
-        ratios.append(float(np.mean(scored.logprobs["domain"]) - np.mean(scored.logprobs["base"])))
+    drawn = [tuple(completion.token_ids) for completion in completions]
+    forced = [Request(r.contexts, 0, len(ids), forced=ids) for r, ids in zip(requests, drawn, strict=True)]
+    scored = decode(run.pair, both, forced, sampling, lanes=32, logprobs=True)
+    ratios = [float(np.mean(c.logprobs["domain"]) - np.mean(c.logprobs["base"])) for c in scored]
     return texts, ratios, [-float(np.mean(c.combined)) for c in completions]
 
 

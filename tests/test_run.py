@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import toy
 
 from steer import pipeline
 from steer.config import Settings, UsageError, load_settings
+from steer.engine import models
 from steer.generate import BudgetError
 from steer.pipeline import STAGES
 from steer.records import read_jsonl
@@ -327,7 +329,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, kth: int, error: BaseException) -> 
     monkeypatch.setattr(os, "fsync", counted)
 
 
-def test_killed_at_any_write_a_run_ends_with_the_same_files(settings, tmp_path, measured, whole):
+def test_killed_at_any_write_a_run_ends_with_the_same_files(settings, tmp_path, monkeypatch, measured, whole):
+    monkeypatch.setattr(models, "load", functools.cache(models.load))
     expected, kth, finished = contents(whole), 0, False
     while not finished:
         kth += 1

@@ -150,7 +150,10 @@ class Settings(_Section):
         return {"formula": value} if isinstance(value, str) else value
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+        tree = self.model_dump(mode="json")
+        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+        # Some separators, such as U+0085, would come back as line feeds; as ASCII everything is escaped.
+        return text if yaml.safe_load(text) == tree else yaml.safe_dump(tree, sort_keys=False, width=100)
 
 
 # These change how fast a run goes and when it gives up, and no text that has been drawn.

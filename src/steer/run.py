@@ -131,6 +131,10 @@ class Run:
     def records(self, part: str) -> list[Record]:
         return [Record(**row) for row in read_jsonl(self.folder / "data" / f"{part}.jsonl")]
 
+    def synthetic_rows(self) -> list[dict[str, str]]:
+        """The accepted samples as users get them: their own columns, and an id."""
+        return read_jsonl(self.folder / "synthetic.jsonl")
+
     def synthetic_texts(self, name: str = "synthetic.jsonl") -> list[str]:
         """The texts of a data file of this run, as the example template writes them."""
         return [self.settings.task.render(row) for row in read_jsonl(self.folder / name)]
