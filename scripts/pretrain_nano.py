@@ -38,8 +38,7 @@ def parse_source(argument):
 
 
 def documents(path, template):
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8")
-    with opened as lines:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
         if ".jsonl" not in path.suffixes:
             return [lines.read()]
         return [template.format(**json.loads(line)) for line in lines]
@@ -146,7 +145,7 @@ def main():
     parts = [(path, *split(documents(path, template), 0.01), repeats) for path, template, repeats in args.sources]
     tokenizer = train_tokenizer((t[:4_000_000] for _, train, _, _ in parts for t in train), args.vocabulary)
     sources = [(encode(tokenizer, train), repeats) for _, train, _, repeats in parts]
-    print("tokens:", {p.name: len(ids) * r for (p, _, _, r), (ids, _) in zip(parts, sources)}, flush=True)
+    print("tokens:", {p.name: len(ids) * r for (p, _, _, r), (ids, _) in zip(parts, sources, strict=True)}, flush=True)
 
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -3,9 +3,10 @@
 import math
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steer import guidance as g
@@ -215,6 +216,8 @@ def test_what_is_written_reads_back(file, tmp_path):
     assert not differences(settings, load_settings(tmp_path / "again.yaml"))
 
 
+@hypothesis.settings(deadline=None, max_examples=60)
+@example(["next\x85line", "and\u2028more", "\ufeff", "no\x00thing"], 0.1)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3), st.floats(0, 1e9))
 def test_any_text_and_number_reads_back(texts, temperature):
     settings = Settings.model_validate(
