@@ -77,14 +77,19 @@ def _domain(run: Run) -> None:
         dtype=s.dtype,
         trust_remote_code=s.trust_remote_code,
     )
+    _note_finetuning(run)
+
+
+def _note_finetuning(run: Run) -> None:
+    facts = run.folder / "domain" / "finetuning.json"
+    if facts.is_file():
+        run.note({"finetune": read_json(facts)})
 
 
 def _synthetic(run: Run) -> None:
     from steer.generate import BudgetError, convergence
 
-    facts = run.folder / "domain" / "finetuning.json"
-    if facts.is_file():
-        run.note({"finetune": read_json(facts)})
+    _note_finetuning(run)  # again, should the process have been killed between the adapter and its note
     generator, failure = run.generator, None
     try:
         samples = generator.run()

@@ -49,6 +49,8 @@ class Task(BaseModel):
             raise ValueError(f"the example {self.example!r} holds {{{twice[0]}}} twice: a column can stand there once")
         if not all(example.literals[1:-1]):
             raise ValueError(f"the example {self.example!r} has two columns side by side: put text between them")
+        if "id" in self.needed:
+            raise ValueError("a column cannot be called 'id', which names the sample: map it to another name (columns)")
         if unasked := [name for name in self.balance if name not in self.labels]:
             raise ValueError(
                 f"balance names {unasked[0]!r}, which is not in the instruction {self.instruction!r}: "

@@ -156,7 +156,7 @@ def _load(model: str, revision: str | None, device: torch.device, dtype: torch.d
     folder = Path(path)
     if folder.is_dir():
         _check_folder(folder, model)
-    elif folder.exists() or path.startswith((".", "/", "~")) or path.count("/") > 1:
+    elif folder.exists() or model.startswith((".", "/", "~")) or path.count("/") > 1:
         raise FileNotFoundError(f"model {model}: there is no such folder")
     options = {"revision": revision, "trust_remote_code": trust}
     try:
