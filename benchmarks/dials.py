@@ -29,6 +29,7 @@ from steer.engine.decode import Request, decode
 from steer.evaluate.diversity import ngram_diversity, truncate, words
 from steer.guidance import Guidance, base, domain, parse
 from steer.negatives import Pool, fitting
+from steer.progress import say
 from steer.run import Run
 
 SETTINGS = {
@@ -47,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="NAME")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "dials.json")
@@ -54,7 +56,10 @@ def main() -> None:
     run = Run.open(args.run)
     sampling = Sampling(temperature=args.temperature, top_p=args.top_p)
     requests, shown = plan(run, args.samples)
-    drawn = {name: draw(run, parse(formula), requests, sampling) for name, formula in SETTINGS.items()}
+    drawn = {}
+    for name in args.settings:
+        drawn[name] = draw(run, parse(SETTINGS[name]), requests, sampling)
+        say(f"drawn: {name}")
     fewest = min(sum(len(words(text)) for text in texts) for texts, _, _ in drawn.values())
     rows = {}
     print(f"{'':22}" + "".join(f"{name:>24}" for name in ("diversity", "shown", "elsewhere", "ratio", "entropy")))
@@ -67,7 +72,7 @@ def main() -> None:
         "samples": args.samples,
         "words": fewest,
         "sampling": sampling.model_dump(),
-        "formulas": {name: str(parse(formula)) for name, formula in SETTINGS.items()},
+        "formulas": {name: str(parse(SETTINGS[name])) for name in args.settings},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "rows": {name: {k: [round(x, 4) for x in v] for k, v in row.items()} for name, row in rows.items()},

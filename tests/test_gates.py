@@ -111,7 +111,7 @@ def test_the_thresholds_belong_to_their_gates():
 
 def test_ids_that_are_no_text_are_malformed():
     """What `read_text` cannot read comes to the gates as None."""
-    from conftest import make_tokenizer
+    from tiny import make_tokenizer
 
     tokenizer = make_tokenizer()
     stop, pad = tokenizer.eos_token_id, tokenizer.pad_token_id

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import torch
-from conftest import add_adapter
+from tiny import add_adapter
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 

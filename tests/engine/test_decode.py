@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TEXTS, add_adapter, make_model, make_tokenizer
 from oracle import Oracle
 from scipy import stats
+from tiny import TEXTS, add_adapter, make_model, make_tokenizer
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
 

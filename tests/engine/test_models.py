@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TEXTS, add_adapter, make_model, make_tokenizer
 from oracle import Oracle
 from safetensors.torch import load_file, save_file
+from tiny import TEXTS, add_adapter, make_model, make_tokenizer
 from torch import nn
 from transformers import (
     AttentionInterface,

@@ -5,8 +5,8 @@ import copy
 
 import pytest
 import torch
-from conftest import TEXTS, add_adapter, make_model, make_tokenizer
 from oracle import Oracle
+from tiny import TEXTS, add_adapter, make_model, make_tokenizer
 
 from steer import guidance as g
 from steer.engine.logprobs import guided_logprobs
