@@ -31,7 +31,7 @@ def test_commands_are_understood(words, tmp_path):
     given = command.make_context(words[1], words[2:]).params
     run_file = tmp_path / given["file"].name
     shipped = ROOT / given["file"]
-    text = shipped.read_text(encoding="utf-8") if shipped.is_file() else "task: {data: reviews.csv}\n"
+    text = shipped.read_text(encoding="utf-8") if shipped.is_file() else "task: {data: reviews.jsonl}\n"
     run_file.write_text(text if run_file.suffix == ".yaml" else "", encoding="utf-8")
     assert isinstance(load_settings(run_file, given["settings"] or []), Settings)
 
