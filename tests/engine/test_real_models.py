@@ -13,7 +13,6 @@ from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
 
-
 # On stories-260k the model's own full pass in float32 is up to 1.4e-5 from float64, before weights enlarge it.
 BOUND = 3e-5
 
