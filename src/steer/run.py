@@ -5,7 +5,6 @@
 
 import contextlib
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from steer.config import Negatives, Sampling, Settings, UsageError, differences
-from steer.records import Record, read_jsonl, write_json, write_jsonl, write_text
+from steer.records import Record, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 if TYPE_CHECKING:
     from steer.generate import Generator
@@ -142,7 +141,7 @@ class Run:
     @property
     def manifest(self) -> dict[str, Any]:
         path = self.folder / "manifest.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_json(path) if path.is_file() else {}
 
     def weight_hashes(self) -> dict[str, str]:
         """SHA-256 of the weights that decide the texts, by file."""
