@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find src tests examples -type f -not -path '*/__pycache__/*') pyproject.toml constraints.txt README.md
+SOURCES := $(shell find src tests examples scripts benchmarks -type f -not -path '*/__pycache__/*') pyproject.toml constraints.txt README.md
 
 .PHONY: demo test lint format slow clean
 

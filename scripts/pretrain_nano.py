@@ -106,8 +106,9 @@ def endless_batches(sources, rng, length, batch):
             )
 
 
-def loss_of(model, block):
-    logits = model(block[:, :-1]).logits.float()  # (B, T, V)
+def loss_of(model, block, bf16=False):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = model(block[:, :-1]).logits.float()  # (B, T, V)
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), block[:, 1:].flatten())
 
 
@@ -135,6 +136,7 @@ def main():
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--decay", type=float, default=0.3, help="share of the run in which the rate falls to zero")
     parser.add_argument("--compile", action="store_true", help="torch.compile the step (needs a C++ compiler)")
+    parser.add_argument("--bf16", action="store_true", help="bf16 autocast: quicker only where the processor has it")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if math.isinf(args.tokens) and math.isinf(args.minutes):
@@ -182,7 +184,7 @@ def main():
         for group in optimizer.param_groups:
             group["lr"] = args.rate * warm * decay
         block = next(short if progress < 1 - args.decay else full)
-        loss = training_loss(model, block)
+        loss = training_loss(model, block, args.bf16)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

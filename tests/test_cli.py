@@ -321,7 +321,7 @@ def test_texts_of_a_hundred_thousand_characters(command, complaint, world, model
     assert "none of the 8 training texts (or of the 2 for validation) fits the 128 tokens" in said
     code, out, err = command("generate", data, *models, "--out", tmp_path / "run", "--json")
     assert (code, json.loads(out)["count"]) == (0, 6)
-    assert "0 of 2 negatives fit the 128 tokens of the model" in err
+    assert "no more negatives fit the 128 tokens of the model: " in err
 
 
 # -- what is printed ---------------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_every_command_and_its_json(command, world, models, tmp_path):
     assert printed("report", out) == {"report": str(out / "report.html")}
     sample = read_jsonl(out / "synthetic.jsonl")[0]
     assert printed("replay", out, sample["id"]) == {**sample, "same": True}
-    assert "".join(printed("explain", out, sample["id"])["tokens"]) == sample["text"]
+    assert "".join(printed("explain", out, sample["id"])["tokens"]).startswith(sample["text"])
     measured = printed("evaluate", out / "data" / "test.jsonl", out / "synthetic.jsonl")
     assert measured.keys() == json.loads((out / "metrics.json").read_text()).keys()
 

@@ -189,6 +189,12 @@ def test_paths_are_relative_to_the_run_file_and_names_are_left_alone(file, tmp_p
     assert load_settings(file({"task": {"data": "org/name-2.5B"}})).task.data == "org/name-2.5B"
     assert load_settings(file(), ["task.data=here.jsonl", "model=base"]).task.data == "here.jsonl"
     assert load_settings(file(), ["model=base"]).model == "base"
+    # What is there stands as an absolute path, so that the run can be resumed from any folder.
+    (tmp_path / "elsewhere" / "here.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(file(), ["model=base"]).model == str(tmp_path / "base")
+    assert load_settings(Path("elsewhere/here.jsonl")).task.data == str(tmp_path / "elsewhere" / "here.jsonl")
+    assert load_settings(file(), ["task.data=elsewhere/here.jsonl"]).task.data.startswith(str(tmp_path))
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".jsonl.gz"])

@@ -465,3 +465,7 @@ def test_texts_of_any_file(tmp_path: Path):
     assert read_texts(made, task) == ["When? Answer: B."]
     with pytest.raises(ValueError, match="no 'text'"):
         read_texts(made)
+    # Where a row has both, it is read as for training.
+    both = tmp_path / "both.jsonl"
+    both.write_text('{"text": "long", "summary": "short"}\n')
+    assert read_texts(both, Task(data="unused", columns={"text": "summary"})) == ["short"]

@@ -27,6 +27,14 @@ def pair():
     return toy.pair()
 
 
+def test_an_experts_context_counts_from_the_first_round_on(tmp_path):
+    toy.write_model(tmp_path / "small", positions=64)
+    pair = toy.pair()
+    assert pair.context_limit == 128
+    Generator(pair, PLAIN, toy.records(), 1.5 * g.domain - 0.5 * g.expert(str(tmp_path / "small")))
+    assert pair.context_limit == 64
+
+
 @pytest.fixture
 def generator(pair):
     def make(task: Task = PLAIN, *, count: int = 20, folder: Path | None = None, **options: object) -> Generator:
@@ -384,7 +392,7 @@ def test_negatives_that_do_not_fit_are_left_out_whole(generator, capsys):
     real = tuple(Record(f"r{i}", {}, " ".join(toy.WORDS[i : i + 30])) for i in range(20))
     samples = replace(generator(count=4, negatives=Negatives(count=10)), real=real).run()
     assert {len(sample.negatives) for sample in samples if sample.round == 0} == {2}  # 3 + 2 x 30 + 38 of 128 tokens
-    assert "2 of 10 negatives fit the 128 tokens of the model" in capsys.readouterr().err
+    assert "are shown fewer, the first 2 of 10" in capsys.readouterr().err
 
 
 # -- in Python ---------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_only_texts_of_the_same_labels_are_drawn():
 
 def test_texts_given_by_hand_are_shown_as_they_stand():
     by_hand = drawn(20, 20, texts=["one", "two", "three"], count=2)
-    assert [(record.id, record.text) for record in by_hand] == [("hand0", "one"), ("hand1", "two")]
+    assert [(record.id, record.text) for record in by_hand] == [("hand0", "one"), ("hand1", "two"), ("hand2", "three")]
     assert [record.text for record in drawn(20, 20, texts=["one"], count=10)] == ["one"]
 
 

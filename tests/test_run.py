@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import toy
 
 from steer import pipeline
@@ -24,7 +25,7 @@ from steer.config import Settings, UsageError, load_settings
 from steer.engine import models
 from steer.generate import BudgetError
 from steer.pipeline import STAGES
-from steer.records import read_jsonl
+from steer.records import read_json, read_jsonl, write_jsonl
 from steer.report import write_report
 from steer.run import Run
 
@@ -151,7 +152,7 @@ def test_the_files_agree_with_each_other(whole, world):
         "test": 8,
     }
     assert sum(manifest["gates"]["steer"].values()) == len(drawn)
-    assert set(manifest["weights"]) == {"base/model.safetensors", "adapter/adapter_model.safetensors"}
+    assert set(manifest["weights"]) == {"model/model.safetensors", "domain/adapter_model.safetensors"}
     assert set(manifest["timings"]) == {"data", "synthetic", "baseline", "metrics", "report"}
     assert [row["event"] for row in read_jsonl(whole / "log.jsonl")] == list(manifest["timings"])
     metrics = json.loads((whole / "metrics.json").read_text())
@@ -438,6 +439,32 @@ def test_a_rival_that_falls_short_does_not_stop_the_run(settings, tmp_path, monk
     assert "warning: plain nucleus sampling fell short" in capsys.readouterr().err
     assert read_jsonl(folder / "baseline.jsonl")
     assert (folder / "report.html").is_file()
+
+
+def test_a_rival_of_a_few_texts_is_not_compared(settings, tmp_path, measured, capsys):
+    """All sides are brought to one size, which would then be the rival's."""
+    folder = make(tmp_path / "run", settings(), "baseline").folder
+    write_jsonl(folder / "baseline.jsonl", read_jsonl(folder / "baseline.jsonl")[:2])
+    metrics = read_json(make(folder, settings()).folder / "metrics.json")
+    assert "2 texts by nucleus sampling are too few to be compared with 6" in capsys.readouterr().err
+    assert not metrics["rivals"]
+    assert metrics["scores"]["ngram_diversity"]["baseline"] is None
+
+
+def test_a_report_made_on_the_way_does_not_stay(settings, tmp_path, measured):
+    folder = make(tmp_path / "run", settings(), "synthetic").folder
+    write_report(folder)
+    assert "not finished" in (folder / "report.html").read_text()
+    make(folder, settings())
+    assert "not finished" not in (folder / "report.html").read_text()
+
+
+def test_the_precision_of_a_run_outlives_its_device(settings, tmp_path, measured):
+    folder = make(tmp_path / "run", settings(dtype="auto"), "synthetic").folder
+    run = Run.open(folder)
+    assert run.manifest["arithmetic"] == {"device": "cpu", "dtype": "float32"}
+    run.note({"arithmetic": {"dtype": "bfloat16"}})
+    assert Run.open(folder).pair.base.dtype == torch.bfloat16
 
 
 # -- really killed -----------------------------------------------------------------------------------------------

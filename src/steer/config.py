@@ -78,7 +78,7 @@ class Sampling(_Section):
 class Negatives(_Section):
     """What each group is pushed away from: `count` texts, `real_share` of them real, the rest accepted samples.
 
-    texts: concepts or examples given by hand, shown instead of drawn ones.
+    texts: concepts or examples given by hand, all of them shown instead of drawn ones.
     """
 
     count: int = Field(10, ge=0)
@@ -163,7 +163,8 @@ FREE_SETTINGS = ("device", "generate.lanes", "generate.attempts")
 def load_settings(file: Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a run file (.yaml, .yml), or take the file as the data itself, and apply `key=value` overrides.
 
-    Paths in a run file are relative to it; paths in overrides to the working folder.
+    Data, model and domain are looked for beside the run file first, then (and in overrides) in the working folder; what
+    is there becomes an absolute path, so that the run can be resumed from anywhere.
     Raises FileNotFoundError and UsageError.
     """
     if file.suffix.lower() in (".yaml", ".yml"):
@@ -172,6 +173,7 @@ def load_settings(file: Path, overrides: Sequence[str] = ()) -> Settings:
         tree = {"task": {"data": str(file)}}
     for override in overrides:
         _override(tree, override)
+    _locate(tree, Path())
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -197,22 +199,23 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
     if not isinstance(tree, dict):
         raise UsageError(f"{file}: expected settings (key: value), found {type(tree).__name__}")
+    _locate(tree, file.parent)
     task = tree.get("task")
-    if isinstance(task, dict) and isinstance(task.get("data"), str):
-        task["data"] = _beside(file, task["data"], must_exist=Path(task["data"]).suffix.lower() not in _DATA_FILES)
-    for key in ("model", "domain"):
-        if isinstance(tree.get(key), str):
-            tree[key] = _beside(file, tree[key])
+    if isinstance(task, dict) and isinstance(task.get("data"), str) and task["data"].lower().endswith(_DATA_FILES):
+        # A file, though there is none: looked for beside the run file when it is missed, too.
+        task["data"] = str(file.parent / Path(task["data"]).expanduser())
     return tree
 
 
 _DATA_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
 
 
-def _beside(file: Path, name: str, *, must_exist: bool = True) -> str:
-    """A path beside the run file, or the name as it stands where that may be the id of a model or dataset."""
-    path = file.parent / Path(name).expanduser()
-    return str(path) if path.exists() or not must_exist else name
+def _locate(tree: dict[str, Any], folder: Path) -> None:
+    """Make the paths that exist, seen from `folder`, absolute; other names may be ids of models or datasets."""
+    for section, key in ((tree.get("task"), "data"), (tree, "model"), (tree, "domain")):
+        if isinstance(section, dict) and isinstance(name := section.get(key), str) and name != "steer-nano":
+            path = folder / Path(name).expanduser()
+            section[key] = str(path.resolve()) if name and path.exists() else name
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -95,16 +95,22 @@ def split_records(
 def read_texts(source: str | Path, task: Task | None = None) -> list[str]:
     """The texts of any file, real or generated, as the task's example template writes them, with nothing dropped.
 
-    Without a task the column `text` is read. A column that the task maps (`answer: answerKey`) may also stand under its
-    own name, as it does in generated files. Raises what `read_rows` raises, and ValueError for a missing column.
+    Without a task the column `text` is read. Columns that the task maps (`answer: answerKey`) may also stand under
+    their own names, as they do in generated files; where both are there, the mapping holds, as in training.
+    Raises what `read_rows` raises, and ValueError for a missing column.
     """
     task = task or Task(data=str(source))
-    names = task.columns_of_example
-    texts = []
+    names, texts = task.columns_of_example, []
+    mapped = task.model_copy(update={"data": str(source)})
+    plain = mapped.model_copy(update={"columns": {}})
     for place, row in located_rows(str(source), None, None):
-        plain = task.model_copy(update={"data": str(source), "columns": {}})
-        mapped = plain if all(name in row for name in names) else plain.model_copy(update={"columns": task.columns})
-        texts.append(task.render({name: _column(mapped, name, row, place) for name in names}))
+        try:
+            fields = {name: _column(mapped, name, row, place) for name in names}
+        except ValueError:
+            if not all(name in row for name in names):
+                raise
+            fields = {name: _column(plain, name, row, place) for name in names}
+        texts.append(task.render(fields))
     return texts
 
 

@@ -69,10 +69,12 @@ class Explanation:
 def explain(folder: Path, sample: str | None = None, text: str | None = None) -> Explanation:
     """Score a sample of a run, or any text, under the run's formula.
 
-    A sample is scored with the negatives it was shown; a text with those of the run's first sample.
+    A sample is scored as it was drawn, token by token, with the negatives it was shown; a text with those of the run's
+    first sample.
     Raises UsageError where neither or both are given, and ValueError where the sample is not in the run.
     """
-    from steer.engine.logprobs import guided_logprobs
+    from steer.engine.contexts import text_ids
+    from steer.engine.logprobs import score
 
     if (sample is None) == (text is None):
         raise UsageError("say either which sample (its ID) or which text (--text)")
@@ -80,11 +82,8 @@ def explain(folder: Path, sample: str | None = None, text: str | None = None) ->
     row = _provenance(run, sample)
     guidance = parse(row["formula"])
     negatives = [record.text for record in texts_by_id(run, row["negatives"])]
-    if text is None:
-        task = run.settings.task
-        (fields,) = [r for r in read_jsonl(folder / "synthetic.jsonl") if r["id"] == sample]
-        text = task.render(fields)
-    scored = guided_logprobs(run.pair, guidance, prompt=row["prompt"], text=text, negatives=negatives)
+    ids = row["token_ids"] if text is None else text_ids(run.pair.tokenizer, text)
+    scored = score(run.pair, guidance, row["prompt"], ids, negatives)
     return Explanation(
         formula=str(guidance),
         weights={str(stream): weight for stream, weight in guidance.weights.items()},
@@ -119,9 +118,10 @@ def replay(folder: Path, sample: str) -> str:
     if drawn.token_ids != row["token_ids"]:
         pairs = zip(drawn.token_ids, row["token_ids"], strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        versions = run.manifest["versions"]
-        other = [f"{n} {v}, now {version(n)}" for n, v in versions.items() if n != "python" and version(n) != v]
-        why = f"; other versions: {', '.join(other)}" if other else "; versions and weights are the same"
+        was = {**run.manifest["versions"], **run.manifest.get("arithmetic", {})}
+        now = {**{name: version(name) for name in run.manifest["versions"] if name != "python"}, **run.arithmetic}
+        other = [f"{name} {was[name]}, now {now[name]}" for name in was if name in now and was[name] != now[name]]
+        why = f"; what differs: {', '.join(other)}" if other else "; versions, device and weights are the same"
         raise ValueError(f"{sample} comes out differently from token {same + 1} on{why}")
     text = read_text(pair.tokenizer, drawn.token_ids, pair.stop_ids)
     assert text is not None

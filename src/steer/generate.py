@@ -61,6 +61,11 @@ class Generator:
     folder: Path | None = None
     name: str = "generate"
 
+    def __post_init__(self) -> None:
+        # Experts are loaded on first use, and how much context there is for negatives depends on them too.
+        for stream in self.guidance.streams:
+            self.pair.locate(stream)
+
     def run(self) -> list[Sample]:
         """Draw until `count` samples are accepted (or novelty and coverage have converged); all samples, also refused.
 
@@ -119,16 +124,22 @@ class Generator:
     def _round(self, number: int, before: Sequence[Sample], room: int, keeper: Gatekeeper) -> list[Sample]:
         pool = Pool(self.real, tuple(sample.record for sample in _accepted(before)))
         planned: list[tuple[Group, int, list[Record], Request]] = []
+        fewer: list[str] = []
         limit = self.pair.context_limit
         for group in self._plan(number, before):
             prompt = self.task.prompt(group.labels)
             drawn = pool.draw(self.negatives, group.labels, random.Random(_seed(self.seed, number, group.index, -1)))
             shown = fitting(self.pair.tokenizer, prompt, drawn, None if limit is None else limit - room)
-            if len(shown) < len(drawn) and number == 0 and group.index == 0:
-                say(f"{self.name}: {len(shown)} of {len(drawn)} negatives fit the {limit} tokens of the model")
+            fewer += [f"{len(shown)} of {len(drawn)}"] * (len(shown) < len(drawn))
             for index in range(group.size):
                 request = self.request(prompt, shown, _seed(self.seed, number, group.index, index), room)
                 planned.append((group, index, shown, request))
+        if fewer:
+            groups = planned[-1][0].index + 1
+            say(
+                f"{self.name}: round {number + 1}: no more negatives fit the {limit} tokens of the model: "
+                f"{len(fewer)} of {groups} groups are shown fewer, the first {fewer[0]}"
+            )
         requests = [request for _, _, _, request in planned]
         lanes = self.settings.lanes
         completions = decode(self.pair, self.guidance, requests, self.sampling, lanes=lanes, logprobs=True)

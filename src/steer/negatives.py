@@ -20,10 +20,10 @@ class Pool:
     def draw(self, settings: Negatives, labels: Mapping[str, str], rng: random.Random) -> list[Record]:
         """`settings.count` texts of the same labels without repeats, real and synthetic mixed, in random order.
 
-        Where one side has too few, the other fills up. Texts given by hand are shown instead, as they stand.
+        Where one side has too few, the other fills up. Texts given by hand are shown instead, all of them.
         """
         if settings.texts:
-            return [Record(f"hand{i}", {}, text) for i, text in enumerate(settings.texts[: settings.count])]
+            return [Record(f"hand{i}", {}, text) for i, text in enumerate(settings.texts)]
         sides = [_alike(side, labels) for side in (self.real, self.synthetic)]
         wanted = round(settings.count * settings.real_share)
         real = min(len(sides[0]), max(wanted, settings.count - len(sides[1])))

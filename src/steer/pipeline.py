@@ -90,6 +90,7 @@ def _synthetic(run: Run) -> None:
     from steer.generate import BudgetError, convergence
 
     _note_finetuning(run)  # again, should the process have been killed between the adapter and its note
+    run.note({"arithmetic": run.arithmetic})
     generator, failure = run.generator, None
     try:
         samples = generator.run()
@@ -134,15 +135,23 @@ def _baseline(run: Run) -> None:
 def _metrics(run: Run) -> None:
     from steer.evaluate import HiddenStates, evaluate
 
+    # One that was asked for on the way, with `steer report`, would be taken for the last.
+    (run.folder / "report.html").unlink(missing_ok=True)
     say("evaluate: measuring against held-out real texts")
+    synthetic = run.synthetic_texts()
+    nucleus = run.synthetic_texts("baseline.jsonl") if run.settings.evaluate.baseline else []
+    if nucleus and 2 * len(nucleus) < len(synthetic):
+        # All sides are brought to the size of the smallest.
+        say(f"warning: {len(nucleus)} texts by nucleus sampling are too few to be compared with {len(synthetic)}")
+        nucleus = []
     weights = " ".join(f"{name}={digest[:12]}" for name, digest in run.weight_hashes().items())
     domain = HiddenStates(lambda texts: run.pair.embed(texts).double().numpy(), f"mean of the final layer, {weights}")
     embedders: list[Any] = [domain if name == "domain" else name for name in run.settings.evaluate.embedders]
     evaluation = evaluate(
         [record.text for record in run.records("test")],
-        run.synthetic_texts(),
+        synthetic,
         train=[record.text for record in run.records("train")],
-        baseline=(run.settings.evaluate.baseline and run.synthetic_texts("baseline.jsonl")) or None,
+        baseline=nucleus or None,
         embedder=embedders,
         seed=run.settings.seed,
         threshold=run.settings.gates.copy_threshold,

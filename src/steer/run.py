@@ -81,13 +81,14 @@ class Run:
         from steer.engine.models import load
 
         s = self.settings
-        adapter = s.domain or self.folder / "domain"
+        # What "auto" was when the run began; it depends on the device, which may change.
+        begun = self.manifest.get("arithmetic", {}).get("dtype", "auto")
         return load(
             s.model,
-            adapter,
+            s.domain or self.folder / "domain",
             revision=s.revision,
             device=s.device,
-            dtype=s.dtype,
+            dtype=begun if s.dtype == "auto" else s.dtype,
             trust_remote_code=s.trust_remote_code,
         )
 
@@ -144,13 +145,22 @@ class Run:
         return read_json(path) if path.is_file() else {}
 
     def weight_hashes(self) -> dict[str, str]:
-        """SHA-256 of the weights that decide the texts, by file."""
-        from steer.engine.models import model_path
+        """SHA-256 of the weights that decide the texts, by file: of base, domain, and the formula's experts."""
+        from steer.engine.models import weights_folder
 
         s = self.settings
-        folders = [Path(model_path(s.model)), Path(s.domain or self.folder / "domain")]
-        files = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
-        return {f"{file.parent.name}/{file.name}": file_hash(file) for file in files}
+        folders = {"model": weights_folder(s.model, s.revision)}
+        folders["domain"] = weights_folder(s.domain) if s.domain else self.folder / "domain"
+        experts = [(str(stream), stream.path) for stream in s.guidance.resolve().streams if stream.path]
+        folders |= {name.partition("[")[0]: weights_folder(path) for name, path in experts}
+        files = [(name, file) for name, folder in folders.items() for file in sorted(folder.glob("*.safetensors"))]
+        return {f"{name}/{file.name}": file_hash(file) for name, file in files}
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """Where the numbers are made: another device or precision rounds otherwise."""
+        base = self.pair.base
+        return {"device": base.device.type, "dtype": str(base.dtype).removeprefix("torch.")}
 
     def note(self, facts: dict[str, Any]) -> None:
         """Add to the manifest; sections are joined, not replaced."""

@@ -2,8 +2,8 @@
 
 A text is a **near copy** of a source where their normalised Indel similarity, 2·LCS / (len a + len b) over characters,
 reaches the threshold, or where a single **shared run** of words, verbatim, covers at least half of the text or the
-whole of the source: a real text with a tail added has a low edit similarity, and is a copy all the same. Both look at
-normalised text.
+whole of a source of 8 words or more: a real text with a tail added has a low edit similarity, and is a copy all the
+same. Both look at normalised text.
 """
 
 import math

@@ -22,7 +22,7 @@ from transformers import (
 
 from steer import guidance as g
 from steer.engine.logprobs import guided_logprobs
-from steer.engine.models import Pair, load
+from steer.engine.models import Pair, load, weights_folder
 from steer.engine.network import Network
 
 PROMPT, TEXT, NEGATIVES = "Write a hypothesis.", TEXTS[0], TEXTS[1:]
@@ -141,6 +141,20 @@ def test_the_shortest_context_counts(folders, tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
     assert load(str(folders / "base")).context_limit == 256
     assert load(str(folders / "base"), tmp_path).context_limit == 64
+
+
+def test_the_files_of_a_model_from_the_hub_are_those_downloaded(monkeypatch, tmp_path):
+    """Against a stand-in for the cache of `transformers`: hubs are out of a test's reach."""
+    asked = []
+
+    def cached_file(name, file, revision=None):
+        asked.append((name, file, revision))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("transformers.utils.cached_file", cached_file)
+    assert weights_folder("org/some-model", "v1") == tmp_path
+    assert asked == [("org/some-model", "config.json", "v1")]
+    assert weights_folder(str(tmp_path)) == tmp_path
 
 
 # What does not load

@@ -60,6 +60,13 @@ def test_soft_caps_make_the_head_non_linear():
     assert not Network(make_model("gemma2", len(tokenizer)), "gemma2").linear
 
 
+def test_a_soft_cap_that_changes_little_is_seen_in_half_precision_too():
+    """As in Gemma 2 itself: a cap of 30 on logits of about 10 changes them by less than a tenth."""
+    model = make_model("gemma2", 320)
+    model.config.final_logit_softcapping = 30.0
+    assert not Network(model.to(torch.bfloat16), "gemma2").linear
+
+
 def test_the_model_is_left_as_it_was():
     tokenizer = make_tokenizer()
     adapted = add_adapter(make_model("llama", len(tokenizer)))

@@ -86,6 +86,12 @@ def test_text_reads_back_as_the_same_value(guidance):
     assert hash(parse(str(masked))) == hash(masked)
 
 
+@pytest.mark.parametrize("stream", [domain.at(1 / 3), expert("C:\\new\\tiny"), expert("é"), domain.at(-2 / 7)[tail(3)]])
+def test_streams_and_masks_of_many_digits_and_odd_names_read_back(stream):
+    guidance = (domain + stream / 3) | Mask(stream, alpha=1 / 3)
+    assert parse(str(guidance)) == guidance
+
+
 def test_zero_weight_is_absent():
     assert steer(0, 0) == domain
     assert steer(0.3, 0).streams == (domain, base)

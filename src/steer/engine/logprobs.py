@@ -36,15 +36,20 @@ def guided_logprobs(
 
     Raises ValueError where the text has no token or does not fit the context.
     """
-    guidance = 1.0 * guidance
-    ids = text_ids(pair.tokenizer, text)
+    return score(pair, 1.0 * guidance, prompt, text_ids(pair.tokenizer, text), negatives)
+
+
+def score(
+    pair: Pair, guidance: Guidance, prompt: str, ids: Sequence[int], negatives: Sequence[str] = ()
+) -> GuidedLogprobs:
+    """The same for a text that is given by its token ids."""
     if not ids:
         raise ValueError("the text has no token; expected at least one")
     shown = contexts(pair.tokenizer, prompt, negatives)
-    request = Request(shown, seed=0, max_new_tokens=len(ids), forced=ids)
+    request = Request(shown, seed=0, max_new_tokens=len(ids), forced=tuple(ids))
     (completion,) = decode(pair, guidance, [request], Sampling(), logprobs=True)
     return GuidedLogprobs(
-        token_ids=torch.tensor(ids),
+        token_ids=torch.tensor(ids, dtype=torch.long),
         streams={name: torch.tensor(values) for name, values in completion.logprobs.items()},
         contexts={str(stream): list(shown.of(stream.context)) for stream in guidance.streams},
         combined=torch.tensor(completion.combined),

@@ -150,6 +150,16 @@ def model_path(model: str) -> str:
     return str(resources.files("steer") / "nano") if model == NANO else str(Path(model).expanduser())
 
 
+def weights_folder(model: str, revision: str | None = None) -> Path:
+    """Where the files of a model lie: its folder, or for a Hub id the snapshot that has been downloaded."""
+    folder = Path(model_path(model))
+    if folder.is_dir():
+        return folder
+    from transformers.utils import cached_file
+
+    return Path(str(cached_file(model, "config.json", revision=revision))).parent
+
+
 def _load(model: str, revision: str | None, device: torch.device, dtype: torch.dtype, trust: bool) -> tuple[Any, Any]:
     """A model and its tokenizer, from a folder or the Hub."""
     path = model_path(model)

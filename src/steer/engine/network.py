@@ -40,6 +40,7 @@ class Network:
         }
         if self._decoder is None or self._head is None or kinds - {"full_attention", "sliding_attention", "global"}:
             raise self._unservable()
+        self.linear = self.linear and self._head_is_all()
         self._choose_features()
 
     @property
@@ -127,6 +128,15 @@ class Network:
         if window and not layers:
             return mask((distance >= 0) & (distance < window))
         return mask(distance >= 0)
+
+    @torch.inference_mode()
+    def _head_is_all(self) -> bool:
+        """Whether nothing follows the head: a soft cap may change the logits by less than a probe's rounding."""
+        with contextlib.suppress(Exception):  # a forward that fails is reported by the probe that follows
+            ids = torch.arange(3, 11, device=self.device)[None] % self.vocabulary
+            alone = self._head(self._decoder(input_ids=ids, use_cache=False).last_hidden_state)
+            return bool(torch.equal(alone, self.model(ids, use_cache=False).logits))
+        return False
 
     @torch.inference_mode()
     def _choose_features(self) -> None:

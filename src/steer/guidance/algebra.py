@@ -6,6 +6,7 @@ A stream is (model, strength, context): which model looks, how much of the adapt
 the text. The formula is the value's own text: `parse(str(guidance)) == guidance`.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -80,6 +81,16 @@ class _Linear:
         return Guidance(self._weights(), mask) if isinstance(mask, Mask) else NotImplemented
 
 
+def number(value: float) -> str:
+    """The shortest decimal that reads back as the same number to 12 digits: 1.2, not 1.2000000000000002."""
+    return f"{value:.12g}"
+
+
+def _as_shown(value: float) -> float:
+    """The value to the digits that its text shows, so that the text reads back as the same value."""
+    return float(number(value))
+
+
 @dataclass(frozen=True)
 class Stream(_Linear):
     """One view of the text: `strength` of the adapter (0 is the base model, 1 the domain model), or another model.
@@ -94,6 +105,7 @@ class Stream(_Linear):
     def __post_init__(self) -> None:
         if not math.isfinite(self.strength):
             raise ValueError(f"the strength of a stream is {self.strength}; expected a finite number")
+        object.__setattr__(self, "strength", _as_shown(self.strength))
 
     def at(self, strength: float) -> "Stream":
         """The same stream at another adapter strength; -1 is the negated task vector (Ilharco et al. 2022)."""
@@ -111,7 +123,7 @@ class Stream(_Linear):
 
     def __str__(self) -> str:
         if self.path is not None:
-            name = f'expert("{self.path}")'
+            name = f"expert({json.dumps(self.path, ensure_ascii=False)})"
         else:
             name = {0.0: "base", 1.0: "domain"}.get(self.strength, f"domain.at({number(self.strength)})")
         return name if self.context == prompt else f"{name}[{self.context}]"
@@ -146,6 +158,7 @@ class Mask:
         value = self.alpha if self.alpha is not None else self.top_p
         if value is None or not 0 < value <= 1:
             raise ValueError(f"the mask's {'alpha' if self.top_p is None else 'top_p'} is {value}; expected (0, 1]")
+        object.__setattr__(self, "alpha" if self.top_p is None else "top_p", _as_shown(value))
 
     def __str__(self) -> str:
         dial = f"alpha={number(self.alpha)}" if self.alpha is not None else f"top_p={number(self.top_p or 0)}"
@@ -168,9 +181,8 @@ class Guidance(_Linear):
         for stream, weight in self.weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"the weight of {stream} is {weight}; expected a finite number")
-        # Sums such as 1 + .2 - 1.2 leave dust that would cost a whole stream: what rounds away is absent, and the rest
-        # keeps the digits that its text shows, so that the text reads back as the same value.
-        present = {stream: float(number(weight)) for stream, weight in self.weights.items() if abs(weight) > 1e-12}
+        # Sums such as 1 + .2 - 1.2 leave dust that would cost a whole stream: what rounds away is absent.
+        present = {stream: _as_shown(weight) for stream, weight in self.weights.items() if abs(weight) > 1e-12}
         object.__setattr__(self, "weights", MappingProxyType(present))
         object.__setattr__(self, "_hash", hash((frozenset(present.items()), self.mask)))
 
@@ -219,8 +231,3 @@ class Guidance(_Linear):
 
 
 Term: TypeAlias = Stream | Guidance
-
-
-def number(value: float) -> str:
-    """The shortest decimal that reads back as the same number to 12 digits: 1.2, not 1.2000000000000002."""
-    return f"{value:.12g}"

@@ -23,14 +23,13 @@ def training_view(manifest: Mapping[str, Any], adapter: str | None) -> Curve:
     if facts is None:
         return Curve("The model was not fine-tuned: the run stopped before that.")
     training, validation = facts["training_loss"], facts["validation_loss"]
-    unit = "step" if "evaluated_at" in facts else "epoch"
-    at = facts.get("evaluated_at", range(1, len(validation) + 1))
+    at = facts["evaluated_at"]
     if not validation:
         return Curve("The model was fine-tuned, and no loss was written down.")
     best = min(range(len(validation)), key=validation.__getitem__)
     rounds = {1: "once", 2: "twice"}.get(facts["epochs"], f"{facts['epochs']:g} times")
     words = (
-        f"The model went through the training texts {rounds}. The version kept is the one after {unit} {at[best]:,}, "
+        f"The model went through the training texts {rounds}. The version kept is the one after step {at[best]:,}, "
         f"where the loss on the validation texts was lowest: {validation[best]:.3f} nats a token, as unsure as a "
         f"choice between {exp(validation[best]):,.0f} equally likely tokens each time."
     )
@@ -41,7 +40,7 @@ def training_view(manifest: Mapping[str, Any], adapter: str | None) -> Curve:
     if len(validation) < 2 or len(training) != len(validation):
         return Curve(words)
     curves = {"training loss": training, "validation loss": validation}
-    return Curve(words, line_chart(f"Loss by {unit}", unit, at, curves))
+    return Curve(words, line_chart("Loss by step", "step", at, curves))
 
 
 def growth_view(manifest: Mapping[str, Any]) -> Curve:

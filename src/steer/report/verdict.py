@@ -31,6 +31,8 @@ def verdict(stored: Stored) -> Verdict:
 def _made(stored: Stored) -> str:
     made, asked = len(stored.synthetic or ()), stored.settings.generate.count
     learnt = f"From {len(stored.real['train']):,} real texts, a language model learnt to write more of their kind"
+    if stored.settings.domain:
+        learnt = "A language model that had been fine-tuned before was to write more texts like the real ones"
     if stored.fell_short:
         return f"{learnt}; it was to write {asked:,}, and had {made:,} accepted when its attempts were used up."
     if made < asked:
