@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "pipeline": "config data domain evaluate generate progress records report run",
     # the door
     "cli": "config data evaluate explain pipeline records report run",
+    "__main__": "cli",
 }
 
 
