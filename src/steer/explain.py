@@ -114,7 +114,7 @@ def replay(folder: Path, sample: str) -> str:
     shown = [record.text for record in texts_by_id(run, row["negatives"])]
     sampling = Sampling(**row["sampling"])
     request = Request(contexts(pair.tokenizer, row["prompt"], shown), row["seed"], sampling.max_new_tokens or 0)
-    (drawn,) = decode(pair, parse(row["formula"]), [request], sampling)
+    (drawn,) = decode(pair, parse(row["formula"]), [request], sampling, suppress_tokens=run.generator.untrained)
     if drawn.token_ids != row["token_ids"]:
         pairs = zip(drawn.token_ids, row["token_ids"], strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

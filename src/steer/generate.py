@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from steer.config import Gates, Generation, Negatives, Sampling
@@ -73,6 +74,9 @@ class Generator:
         """
         if self.guidance.warning:
             say(f"warning: {self.guidance.warning}")
+        if self.untrained:
+            names = ", ".join(map(repr, self.pair.tokenizer.convert_ids_to_tokens(self.untrained[:3])))
+            say(f"{self.name}: {len(self.untrained)} tokens that the model never learnt ({names}, ...) are not drawn")
         samples = self.stored()
         room = self.max_new_tokens()
         accepted = [sample.record for sample in _accepted(samples)]
@@ -117,6 +121,12 @@ class Generator:
         # The other half is for the negatives.
         return min(asked or min(usual, limit // 2), limit - longest)
 
+    @cached_property
+    def untrained(self) -> tuple[int, ...]:
+        """The tokens that the model cannot tell from some token of the real texts; none of them is drawn."""
+        used = {i for record in self.real for i in text_ids(self.pair.tokenizer, record.text)}
+        return self.pair.untrained(used)
+
     def request(self, prompt: str, negatives: Sequence[Record], seed: int, room: int) -> Request:
         shown = contexts(self.pair.tokenizer, prompt, [record.text for record in negatives])
         return Request(shown, seed, room)
@@ -142,7 +152,15 @@ class Generator:
             )
         requests = [request for _, _, _, request in planned]
         lanes = self.settings.lanes
-        completions = decode(self.pair, self.guidance, requests, self.sampling, lanes=lanes, logprobs=True)
+        completions = decode(
+            self.pair,
+            self.guidance,
+            requests,
+            self.sampling,
+            suppress_tokens=self.untrained,
+            lanes=lanes,
+            logprobs=True,
+        )
         missing = Counter(self._missing(before))
         samples = []
         for (group, index, shown, request), completion in zip(planned, completions, strict=True):

@@ -162,6 +162,25 @@ def test_seed_decides_the_text(pair):
     assert len({tuple(first), tuple(second), tuple(third)}) == 3
 
 
+def test_suppressed_tokens_are_not_drawn_and_all_others_as_before(pair, oracle):
+    shown = contexts(pair.tokenizer, "Stars?", ["Rings thin out."])
+    requests, likely = [Request(shown, seed, 1) for seed in range(2_000)], Counter()
+    for completion in decode(pair, STEER, requests, Sampling(top_p=1.0), lanes=500):
+        likely[completion.token_ids[0]] += 1
+    none = [token for token, _ in likely.most_common(5)]
+    drawn = [
+        c.token_ids[0] for c in decode(pair, STEER, requests, Sampling(top_p=1.0), suppress_tokens=none, lanes=500)
+    ]
+    assert not set(drawn) & set(none)
+    expected = oracle.combined(STEER, by_name(STEER, requests[0]), [0])[0].softmax(-1)
+    expected[none] = 0
+    expected *= 2_000 / expected.sum()
+    common = expected >= 5
+    counts = torch.tensor([drawn.count(token) for token in range(len(expected))]).double()
+    observed, fitted = ([*x[common].tolist(), x[~common].sum().item()] for x in (counts, expected))
+    assert stats.chisquare(observed, fitted, sum_check=False).pvalue > 1e-3
+
+
 # Greedy, and where a text ends
 
 

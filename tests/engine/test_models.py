@@ -363,6 +363,23 @@ def test_adapted_layers_that_lose_the_rows_are_refused():
         Network(add_adapter(model), "opt")
 
 
+# Tokens that never came in the training
+
+
+def test_tokens_that_the_model_cannot_tell_apart_are_known():
+    """As the bytes of a model that has only read plain letters: all of them have nearly one embedding."""
+    model = make_model("qwen2", SIZE)
+    torch.manual_seed(4)
+    with torch.no_grad():
+        model.lm_head.weight[0:30] = model.lm_head.weight[5] + 0.001 * torch.randn(30, 32)
+        model.lm_head.weight[40:48] = model.lm_head.weight[40]  # eight alike: each has seven others
+    pair = Pair(Network(add_adapter(model), "tiny"), make_tokenizer(), "tiny")
+    assert pair.stop_ids == {0}
+    assert pair.untrained([7, 41, 99]) == tuple(range(1, 30))
+    assert pair.untrained([99]) == tuple(range(1, 30)), "they would come in the place of the end of a text"
+    assert Pair(Network(make_model("qwen2", SIZE), "tiny"), make_tokenizer(), "tiny").untrained(range(SIZE)) == ()
+
+
 # Hidden states
 
 

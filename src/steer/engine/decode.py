@@ -57,11 +57,13 @@ def decode(
     requests: Sequence[Request],
     sampling: Sampling,
     *,
+    suppress_tokens: Sequence[int] = (),
     lanes: int = 16,
     logprobs: bool = False,
 ) -> Iterator[Completion]:
     """Draw a text for every request, `lanes` of them in flight, and yield them in the requests' order.
 
+    suppress_tokens: ids that are never drawn, whatever their probability, as in `transformers`.
     Raises ValueError on a guidance without streams and on a request that does not fit the context.
     """
     if not guidance.weights:
@@ -69,12 +71,17 @@ def decode(
     for request in requests:
         _check_fits(pair, guidance, request)
     for i in range(0, len(requests), lanes):
-        yield from _decode_batch(pair, guidance, requests[i : i + lanes], sampling, logprobs)
+        yield from _decode_batch(pair, guidance, requests[i : i + lanes], sampling, suppress_tokens, logprobs)
 
 
 @torch.inference_mode()
 def _decode_batch(
-    pair: Pair, guidance: Guidance, requests: Sequence[Request], sampling: Sampling, logprobs: bool
+    pair: Pair,
+    guidance: Guidance,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    suppress_tokens: Sequence[int],
+    logprobs: bool,
 ) -> list[Completion]:
     completions = [Completion() for _ in requests]
     flying = list(range(len(requests)))
@@ -84,11 +91,14 @@ def _decode_batch(
         features |= part.start(requests)
     seeds = torch.tensor([request.seed for request in requests], device=pair.base.device)
     step = torch.zeros_like(seeds)
+    suppressed = torch.tensor(suppress_tokens, dtype=torch.long, device=seeds.device)
     while flying:
         combined = _combined(pair, guidance, features)  # (B, V)
         passed = _passed(pair, guidance, features)  # (B, V) bool, or None
         if requests[0].forced is None:
             allowed = combined if passed is None else combined.masked_fill(~passed, -torch.inf)
+            if suppress_tokens:
+                allowed = allowed.index_fill(1, suppressed, -torch.inf)
             tokens = draw(allowed, seeds, step, sampling)
         else:
             tokens = torch.tensor([_forced(requests[i], len(completions[i].token_ids)) for i in flying]).to(seeds)

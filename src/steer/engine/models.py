@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,9 @@ from steer.engine.network import Network
 from steer.guidance import Stream
 
 NANO = "steer-nano"
+# Tokens are untrained where their output embeddings have a cosine above ALIKE with those of at least FAMILY others: in
+# trained models no token has one such neighbour.
+ALIKE, FAMILY = 0.98, 8
 
 
 @dataclass
@@ -55,6 +58,21 @@ class Pair:
         listed = [listed] if isinstance(listed, int) else list(listed or [])
         # Settings that do not know the tokenizer's own are the architecture's default: an ordinary token here.
         return frozenset(listed) if own in listed else frozenset([own])
+
+    @torch.inference_mode()
+    def untrained(self, ids: Iterable[int]) -> tuple[int, ...]:
+        """The tokens that the model cannot tell from one of these: their output embeddings are nearly the same.
+
+        Such are tokens that never came in its training (Land and Bartolo 2024). An adapter on the layers below cannot
+        separate them either: it would write any of them in the place of another. What ends a text is never among them.
+        """
+        weight = self.base.model.get_output_embeddings().weight
+        directions = torch.nn.functional.normalize(weight.float(), dim=-1)
+        found = torch.zeros(len(directions), dtype=torch.bool, device=directions.device)
+        for some in torch.tensor(sorted({*ids, *self.stop_ids}), device=directions.device).split(256):
+            alike = directions[some] @ directions.T > ALIKE  # (256, V), each token itself included
+            found |= alike[alike.sum(-1) > FAMILY].any(0)
+        return tuple(i for i in found.nonzero()[:, 0].tolist() if i not in self.stop_ids)
 
     @property
     def context_limit(self) -> int | None:
