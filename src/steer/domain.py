@@ -55,9 +55,11 @@ def finetune(
     sets = [_examples(task, part, pair, settings.companions, seed) for part in (train, validation)]
     left_out = len(train) + len(validation) - sum(map(len, sets))
     if not sets[0] or not sets[1]:
+        prompt = min(len(prompt_ids(pair.tokenizer, task.prompt(record.fields))) for record in train)
         raise ValueError(
             f"none of the {len(train)} training texts (or of the {len(validation)} for validation) fits the "
-            f"{pair.context_limit} tokens that {model} holds; use shorter texts or a model with a longer context"
+            f"{pair.context_limit} tokens that {model} holds, after a prompt of {prompt}: shorten task.instruction, "
+            "use shorter texts or a model with a longer context"
         )
     set_seed(seed)
     config = LoraConfig(
