@@ -19,6 +19,8 @@ from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
 from steer.engine.sampling import draw
+from steer.engine.streams import Flight
+from steer.engine.tally import Tally
 
 STEER = g.steer(0.5, 0.6)
 # One of each kind: cached rows of different length, windows, a mask, a context without the prompt.
@@ -147,6 +149,49 @@ def test_in_half_precision_only_near_ties_depend_on_the_batch(guidance, record_p
     for a, b, n in zip(few, many, shared, strict=True):
         # Up to the flip both are the same text, and their numbers differ by rounding alone.
         assert torch.allclose(torch.tensor(a.combined[:n]), torch.tensor(b.combined[:n]), rtol=0, atol=0.05)
+
+
+def test_a_single_stream_goes_with_merged_weights_and_leaves_them_alone(pair, oracle):
+    requests = make_requests(pair, 6)
+    before = {name: weight.clone() for name, weight in pair.base.model.state_dict().items()}
+    half = 1.0 * g.domain.at(0.5)
+    for found, request in zip(decode(pair, half, requests, Sampling(temperature=0)), requests, strict=True):
+        expected = oracle.logits(g.domain.at(0.5), [*request.contexts.prompt, *found.token_ids[:-1]])
+        start = len(request.contexts.prompt) - 1
+        assert found.token_ids == expected[start:].argmax(-1).tolist()
+    assert all(torch.equal(weight, before[name]) for name, weight in pair.base.model.state_dict().items())
+
+
+def test_memory_that_runs_out_halves_the_lanes(pair, monkeypatch):
+    requests = make_requests(pair, 20)
+    expected = ids_of(decode(pair, STEER, requests, Sampling(), lanes=4))
+    advance, steps = Flight.advance, []
+
+    def small(flight, tokens):
+        steps.append(len(tokens))
+        if len(tokens) > 5 and len(steps) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return advance(flight, tokens)
+
+    monkeypatch.setattr(Flight, "advance", small)
+    assert ids_of(decode(pair, STEER, requests, Sampling(), lanes=16)) == expected
+    assert max(steps) == 16
+    monkeypatch.setattr(Flight, "advance", lambda *given: (_ for _ in ()).throw(torch.OutOfMemoryError("out")))
+    with pytest.raises(torch.OutOfMemoryError):
+        list(decode(pair, STEER, requests, Sampling(), lanes=2))
+
+
+def test_lanes_are_refilled_as_texts_end(pair):
+    """Texts of one length leave no lane idle; with others the last ones thin out, and lanes are dropped."""
+    shown = contexts(pair.tokenizer, PROMPTS[0], TEXTS[:1])
+    alike, tally = [Request(shown, 0, 6, forced=(9,) * 6) for _ in range(12)], Tally()
+    list(decode(pair, STEER, alike, Sampling(), lanes=4, tally=tally))
+    assert tally == Tally(computed=4 * 3 * 5, live=4 * 3 * 5)
+    assert tally.occupancy == 1
+    other, tally = [Request(shown, 0, n, forced=(9,) * n) for n in (2, 30, 2, 2, 2, 2)], Tally()
+    list(decode(pair, STEER, other, Sampling(), lanes=2, tally=tally))
+    assert tally.live == sum(n - 1 for n in (2, 30, 2, 2, 2, 2))
+    assert tally.computed == tally.live
 
 
 def shared_length(a: list[int], b: list[int]) -> int:

@@ -297,25 +297,14 @@ def test_a_bias_in_the_head_is_counted_once(guidance):
     assert_close(scored(pair, guidance), scored_slowly(pair, oracle, guidance))
 
 
-def blind(causal: bool):
-    """An attention that never reads the mask: it sees all columns, or all but the newest tokens' future."""
-
-    def attention(module, query, key, value, mask, **options):
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        return nn.functional.scaled_dot_product_attention(
-            query, key, value, future(query, key) if causal else None
-        ).transpose(1, 2), None
-
-    def future(query, key):
-        new, columns = query.shape[2], key.shape[2]
-        return torch.ones(new, columns, dtype=torch.bool).tril(columns - new)
-
-    return attention
+def sees_all(module, query, key, value, mask, **options):
+    """An attention that never reads the mask, and sees the future."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    return nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2), None
 
 
-AttentionInterface.register("sees_all", blind(causal=False))
-AttentionInterface.register("sees_back", blind(causal=True))
+AttentionInterface.register("sees_all", sees_all)
 
 
 def deaf_llama(attention: str):
@@ -337,7 +326,6 @@ def mamba():
 UNSERVABLE = {
     "no attention": mamba,
     "sees the future": lambda: deaf_llama("sees_all"),
-    "sees other rows' columns": lambda: deaf_llama("sees_back"),
     "local windows": neo,
 }
 

@@ -75,7 +75,7 @@ def test_the_model_is_left_as_it_was():
     pair = Pair(Network(adapted, "llama"), tokenizer, "llama")
     guided_logprobs(pair, g.steer(), prompt=PROMPT, text=TEXT, negatives=NEGATIVES)
     with pytest.raises(IndexError):
-        pair.base.forward(torch.tensor([[10**6]]), torch.tensor([[0]]), pair.base.new_cache(1), torch.zeros(1))
+        pair.base.read([10**6], 1.0)
     assert torch.equal(adapted(ids).logits, before)
     assert all(torch.equal(value, weights[name]) for name, value in adapted.state_dict().items())
 

@@ -11,7 +11,8 @@ from scipy import stats
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from steer.config import Sampling
-from steer.engine.sampling import draw, exponential, filtered, min_p, plausible, top_k, top_p
+from steer.engine.sampling import candidates, draw, exponential, filtered, min_p, plausible, top_k, top_p
+from steer.engine.tally import Tally
 
 INF = math.inf
 # Multiples of a quarter meet each other often (ties); -inf is what a mask leaves of a token.
@@ -151,17 +152,17 @@ def test_plausible_top_p_is_the_nucleus(logits, p):
 def noise(seeds, steps, size: int) -> torch.Tensor:
     """(B, size) variates of B seeds and steps, either of them one number for all."""
     seeds, steps = torch.broadcast_tensors(torch.as_tensor(seeds), torch.as_tensor(steps))
-    return exponential(seeds.reshape(-1), steps.reshape(-1), size)
+    return exponential(seeds.reshape(-1), steps.reshape(-1), torch.arange(size))
 
 
 def test_noise_is_the_same_in_any_batch():
     seeds, steps = torch.tensor([3, 7, 7, -1, 2**63 - 1]), torch.tensor([0, 0, 5, 1000, 3])
-    together = exponential(seeds, steps, 40)
+    together = exponential(seeds, steps, torch.arange(40))
     order = torch.tensor([4, 2, 0, 3, 1])
-    assert torch.equal(exponential(seeds[order], steps[order], 40), together[order])
+    assert torch.equal(exponential(seeds[order], steps[order], torch.arange(40)), together[order])
     for row in range(len(seeds)):
-        assert torch.equal(exponential(seeds[row : row + 1], steps[row : row + 1], 40)[0], together[row])
-    assert torch.equal(exponential(seeds, steps, 11), together[:, :11])
+        assert torch.equal(exponential(seeds[row : row + 1], steps[row : row + 1], torch.arange(40))[0], together[row])
+    assert torch.equal(exponential(seeds, steps, torch.arange(11)), together[:, :11])
     assert len(together.flatten().unique()) == together.numel()
 
 
@@ -201,7 +202,7 @@ def test_noise_is_standard_exponential(seeds, steps, size):
 def test_neighbours_are_uncorrelated():
     """Neither plainly nor in size alone; 100,000 pairs of independent numbers correlate by .003, and .013 fails."""
     seeds, steps = torch.meshgrid(torch.arange(51), torch.arange(51), indexing="ij")
-    cube = exponential(seeds.flatten(), steps.flatten(), 41).reshape(51, 51, 41)
+    cube = exponential(seeds.flatten(), steps.flatten(), torch.arange(41)).reshape(51, 51, 41)
     uniform = torch.exp(-cube.double()) - 0.5
     for a, b in [
         (uniform[1:], uniform[:-1]),
@@ -280,7 +281,7 @@ def test_each_row_draws_from_its_own_logits_with_its_own_noise():
     alone = [draw(rows[i : i + 1], seeds[i : i + 1], steps[i : i + 1], Sampling(top_p=0.95)).item() for i in range(4)]
     assert together.tolist() == alone
     # A weighted race: the variate over the probability, smallest first.
-    race = exponential(seeds, steps, 10) / filtered(rows, Sampling(top_p=0.95)).softmax(-1)
+    race = exponential(seeds, steps, torch.arange(10)) / filtered(rows, Sampling(top_p=0.95)).softmax(-1)
     assert together.tolist() == race.argmin(-1).tolist()
 
 
@@ -332,3 +333,48 @@ def test_settings_without_a_meaning_are_refused(options):
 def test_settings_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         Sampling().temperature = 2.0
+
+
+# The likeliest tokens
+
+
+LARGE = 3000  # tokens, more than are looked at first
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top_p": 0.9},
+        {"top_p": 0.5, "temperature": 1.7},
+        {"top_p": 1.0, "top_k": 50},
+        {"top_p": 0.9, "top_k": 1500},
+        {"top_p": 0.8, "top_k": 40, "min_p": 0.05},
+        {"top_p": 1.0, "min_p": 0.02},
+        {"top_p": 0.999},
+    ],
+    ids=str,
+)
+def test_among_the_likeliest_the_same_token_is_drawn(options, spread):
+    """Flat rows, where all of them would not do, and steep ones: every draw is that of the whole vocabulary."""
+    sampling, tally = Sampling(**options), Tally()
+    torch.manual_seed(0)
+    rows = torch.randn(40, LARGE) * spread
+    rows[3, 100:] = -INF
+    seeds, steps = torch.arange(40), torch.arange(40) % 7
+    everything = filtered(rows, sampling) - exponential(seeds, steps, torch.arange(LARGE)).log()
+    assert torch.equal(draw(rows, seeds, steps, sampling, tally), everything.argmax(-1))
+    scores, tokens, enough = candidates(rows, sampling)
+    assert tally.full_sorts == int((~enough).sum())
+    expected = filtered(rows, sampling) > -INF
+    for row in enough.nonzero()[:, 0].tolist():
+        found = set(tokens[row][scores[row] > -INF].tolist())
+        # Summed from the other end, the last token may fall on the other side of .999 by rounding.
+        assert len(found ^ set(expected[row].nonzero()[:, 0].tolist())) <= (sampling.top_p == 0.999)
+
+
+def test_the_whole_row_is_sorted_only_where_it_must_be():
+    tally, number = Tally(), torch.zeros(2, dtype=torch.long)
+    rows = torch.stack([torch.zeros(LARGE), torch.linspace(0, 30, LARGE)])
+    draw(rows, number, number, Sampling(top_p=0.9), tally)
+    assert tally.full_sorts == 1

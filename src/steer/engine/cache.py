@@ -1,83 +1,138 @@
-"""Keys and values of rows that stand at different positions.
+"""Keys and values of the rows in flight: a prefix that was read once, and a preallocated slot for what follows.
 
-In the caches of `transformers` every row has the same length, and shorter ones are padded on the left. Here a row's
-token at position p lies in column p, whatever the other rows hold, so a row's own position says where to write and how
-far to look, and nothing is ever padded.
+In the caches of `transformers` every row has the same length, and shorter ones are padded on the left. Here every row
+has a write position of its own, so nothing is ever padded, and the row of a text that has ended is taken by the next.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
 
-class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer's keys and values, (R, H, capacity, D)."""
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """What reading a context leaves: each layer's keys and values, (H, P, D), and its last token's features, (F,)."""
 
-    def __init__(self, slots: "SlotCache") -> None:
-        super().__init__()
-        self.slots = slots
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    features: Tensor
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        rows, heads, _, width = key_states.shape
-        self.keys = key_states.new_zeros(rows, heads, self.slots.capacity, width)
-        self.values = value_states.new_zeros(rows, heads, self.slots.capacity, value_states.shape[-1])
-        self.is_initialized = True
+    @property
+    def length(self) -> int:
+        return int(self.keys[0].shape[1])
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write (R, H, T, D) at each row's positions and return the columns in use."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
-        rows = torch.arange(key_states.shape[0], device=key_states.device)[:, None]
-        self.keys[rows, :, self.slots.positions] = key_states.transpose(1, 2)
-        self.values[rows, :, self.slots.positions] = value_states.transpose(1, 2)
-        return self.keys[:, :, : self.slots.used], self.values[:, :, : self.slots.used]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.slots.used, 0
-
-    def get_seq_length(self) -> int:
-        return self.slots.used
-
-    def get_max_length(self) -> int:
-        return self.slots.capacity
+    @property
+    def bytes_per_token(self) -> int:
+        return sum(tensor.nbytes for tensor in (*self.keys, *self.values)) // self.length
 
 
-class SlotCache(Cache):  # type: ignore[misc]
-    """A preallocated cache with a write position per row.
+class Part:
+    """Rows side by side that are attended to together.
 
-    Call `place(positions)` with the (R, T) positions of the tokens to come, then run the model's forward.
+    With `shared`, a prefix stays where it is and all rows that have it attend to it there; without, it is copied to the
+    first columns of each row's slot, which is quicker where there is little to share.
     """
 
-    def __init__(self, layers: int, capacity: int) -> None:
-        super().__init__(layers=[_SlotLayer(self) for _ in range(layers)])
-        self.capacity = capacity
-        self.used = 0
-        self.positions = torch.empty(0, 0, dtype=torch.long)
+    def __init__(self, slots: "Slots", rows: slice, shared: bool) -> None:
+        self.slots, self.rows, self.shared = slots, rows, shared
+        self.used = 0  # columns that hold something, the newest token's included
+        self.prefixes: list[tuple[Prefix, Tensor]] = []  # each shared prefix, and its rows counted from our first
+        self._masks: dict[int | None, Tensor | None] = {}
 
-    def place(self, positions: Tensor) -> None:
-        self.positions = positions
-        self.used = int(positions.max()) + 1
-        assert self.used <= self.capacity, "the cache was allocated too small"
+    def regroup(self) -> None:
+        rows: dict[Prefix, list[int]] = {}
+        for row, prefix in enumerate(self.slots.prefixes[self.rows]):
+            if prefix is not None:
+                rows.setdefault(prefix, []).append(row)
+        device = self.slots.device
+        self.prefixes = [(prefix, torch.tensor(mine, device=device)) for prefix, mine in rows.items()]
 
-    def fill(self, sources: list["SlotCache"]) -> None:
-        """Start row r with a copy of what the one row of `sources[r]` holds."""
-        copies: dict[SlotCache, list[int]] = {}
-        for row, source in enumerate(sources):
-            copies.setdefault(source, []).append(row)
-        for i, layer in enumerate(self.layers):
-            for name in ("keys", "values"):
-                first = getattr(sources[0].layers[i], name)
-                store = first.new_zeros(len(sources), first.shape[1], self.capacity, first.shape[3])
-                for source, rows in copies.items():
-                    store[rows, :, : source.used] = getattr(source.layers[i], name)[:, :, : source.used]
-                setattr(layer, name, store)
-            layer.is_initialized = True
+    def step(self) -> None:
+        self.used = int(self.slots.last[self.rows].max()) + 1
+        self._masks.clear()
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all rows but these, (K,) indices."""
-        for layer in self.layers:
-            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """Additive (N, 1, 1, used): a row sees the columns up to its last, and not beyond the window. None: all."""
+        if window not in self._masks:
+            distance = self.slots.last[self.rows, None] - torch.arange(self.used)
+            seen = (distance >= 0) & (distance < (window or self.used))
+            mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)[:, None, None]
+            self._masks[window] = None if seen.all() else mask.to(self.slots.device)
+        return self._masks[window]
+
+
+class Slots(Cache):  # type: ignore[misc]
+    """R rows of `capacity` columns: `place` begins a row, `step` comes before each forward, `keep` drops rows."""
+
+    def __init__(self, parts: Sequence[tuple[int, bool]], capacity: int, device: torch.device) -> None:
+        """parts: for each, how many rows it has and whether they share prefixes."""
+        super().__init__(layers=[])
+        self.capacity, self.device = capacity, device
+        self.keys: list[Tensor] = []  # of each layer, (R, H, capacity, D)
+        self.values: list[Tensor] = []
+        rows = self._divide(parts)
+        self.last = torch.full((rows,), -1)  # the column of the newest token
+        self.offsets = torch.zeros(rows, dtype=torch.long)  # its position, less its column
+        self.prefixes: list[Prefix | None] = [None] * rows
+
+    def place(self, part: Part, row: int, prefix: Prefix) -> None:
+        """Begin a row, counted from the part's first, in the place of whatever it held."""
+        row += part.rows.start
+        if not self.keys:
+            for store, tensors in ((self.keys, prefix.keys), (self.values, prefix.values)):
+                store += [t.new_zeros(len(self.last), t.shape[0], self.capacity, t.shape[2]) for t in tensors]
+        if part.shared:
+            self.last[row], self.offsets[row], self.prefixes[row] = -1, prefix.length, prefix
+            return
+        self.last[row] = prefix.length - 1
+        for store, tensors in ((self.keys, prefix.keys), (self.values, prefix.values)):
+            for layer, tensor in enumerate(tensors):
+                store[layer][row, :, : prefix.length] = tensor
+
+    def vacate(self, part: Part, row: int) -> None:
+        """Nobody reads the row any more; until it is placed or dropped it goes on from its slot's beginning."""
+        row += part.rows.start
+        self.last[row], self.offsets[row], self.prefixes[row] = -1, 0, None
+
+    def regroup(self) -> None:
+        """Comes after rows have been placed or vacated."""
+        for part in self.parts:
+            part.regroup()
+
+    def step(self) -> Tensor:
+        """Make room for one more token in every row, and say at which positions they stand: (R, 1)."""
+        self.last += 1
+        self._columns = self.last.to(self.device)
+        for part in self.parts:
+            part.step()
+        return (self.last + self.offsets).to(self.device)[:, None]
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
+        """Write the newest tokens, (R, H, 1, D), and hand them back: attention finds the rest here."""
+        self.keys[layer_idx][self._all, :, self._columns] = key_states[:, :, 0]
+        self.values[layer_idx][self._all, :, self._columns] = value_states[:, :, 0]
+        return key_states, value_states
+
+    def keep(self, lanes: Sequence[int], of: int) -> None:
+        """Drop all lanes but these: `of` lanes have one row each in every stream, stream by stream."""
+        rows = torch.tensor([first + lane for first in range(0, len(self.last), of) for lane in lanes])
+        self.last, self.offsets = self.last[rows], self.offsets[rows]
+        self.prefixes = [self.prefixes[row] for row in rows.tolist()]
+        where = rows.to(self.device)
+        for store in (self.keys, self.values):
+            for layer, tensor in enumerate(store):
+                store[layer] = tensor[where]
+        self._divide([((part.rows.stop - part.rows.start) // of * len(lanes), part.shared) for part in self.parts])
+        self.regroup()
+
+    def _divide(self, parts: Sequence[tuple[int, bool]]) -> int:
+        self.parts, first = [], 0
+        for size, shared in parts:
+            self.parts.append(Part(self, slice(first, first + size), shared))
+            first += size
+        self._all = torch.arange(first, device=self.device)
+        return first

@@ -1,8 +1,7 @@
-"""The decoding loop: combine the streams, draw a token, advance, until every text has ended.
+"""The decoding loop: combine the streams, draw a token, advance; a text that ends makes room for the next one.
 
 One loop serves generation and scoring: a request with `forced` ids is led along a given text. All cached streams of
-all samples in flight are rows of one forward for each set of weights, stream by stream, so the rows of a stream are a
-contiguous slice.
+all texts in flight are rows of one forward for each set of weights.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +12,13 @@ import torch
 from torch import Tensor
 
 from steer.config import Sampling
-from steer.engine.cache import SlotCache
 from steer.engine.contexts import Contexts
 from steer.engine.models import Pair
 from steer.engine.network import Network
 from steer.engine.sampling import draw, plausible
-from steer.guidance import Guidance, Stream
-
-Features = dict[Stream, Tensor]  # stream -> (B, F)
+from steer.engine.streams import Features, Flight
+from steer.engine.tally import Tally
+from steer.guidance import Guidance
 
 
 @dataclass(frozen=True)
@@ -58,75 +56,132 @@ def decode(
     sampling: Sampling,
     *,
     suppress_tokens: Sequence[int] = (),
-    lanes: int = 16,
+    lanes: int = 32,
     logprobs: bool = False,
+    tally: Tally | None = None,
 ) -> Iterator[Completion]:
-    """Draw a text for every request, `lanes` of them in flight, and yield them in the requests' order.
+    """Draw a text for every request, at most `lanes` of them in flight, and yield them in the requests' order.
 
     suppress_tokens: ids that are never drawn, whatever their probability, as in `transformers`.
+    Where a GPU's memory does not suffice, what is unfinished is drawn again with half the lanes.
     Raises ValueError on a guidance without streams and on a request that does not fit the context.
     """
     if not guidance.weights:
         raise ValueError("the guidance has no stream with a weight, so there is nothing to draw from")
     for request in requests:
         _check_fits(pair, guidance, request)
-    for i in range(0, len(requests), lanes):
-        yield from _decode_batch(pair, guidance, requests[i : i + lanes], sampling, suppress_tokens, logprobs)
+    done: dict[int, Completion] = {}
+    upcoming = 0
+    while upcoming < len(requests):
+        waiting = [i for i in range(upcoming, len(requests)) if i not in done]
+        left = [requests[i] for i in waiting]
+        loop = _Loop(pair, guidance, left, sampling, suppress_tokens, lanes, logprobs, tally or Tally())
+        try:
+            for i, completion in loop.run():
+                done[waiting[i]] = completion
+                while upcoming in done:
+                    yield done.pop(upcoming)
+                    upcoming += 1
+        except torch.OutOfMemoryError:
+            if lanes == 1:
+                raise
+            lanes //= 2
 
 
-@torch.inference_mode()
-def _decode_batch(
-    pair: Pair,
-    guidance: Guidance,
-    requests: Sequence[Request],
-    sampling: Sampling,
-    suppress_tokens: Sequence[int],
-    logprobs: bool,
-) -> list[Completion]:
-    completions = [Completion() for _ in requests]
-    flying = list(range(len(requests)))
-    rows = _all_rows(pair, guidance)
-    features: Features = {}
-    for part in rows:
-        features |= part.start(requests)
-    seeds = torch.tensor([request.seed for request in requests], device=pair.base.device)
-    step = torch.zeros_like(seeds)
-    suppressed = torch.tensor(suppress_tokens, dtype=torch.long, device=seeds.device)
-    while flying:
-        combined = _combined(pair, guidance, features)  # (B, V)
-        passed = _passed(pair, guidance, features)  # (B, V) bool, or None
-        if requests[0].forced is None:
+class _Loop:
+    """Requests on their way through the lanes of one flight."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        guidance: Guidance,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        suppress_tokens: Sequence[int],
+        lanes: int,
+        logprobs: bool,
+        tally: Tally,
+    ) -> None:
+        self.pair, self.guidance, self.requests = pair, guidance, requests
+        self.sampling, self.logprobs, self.tally = sampling, logprobs, tally
+        self.texts = [Completion() for _ in requests]
+        self.flying: list[int | None] = [None] * min(lanes, len(requests))  # the request in each lane
+        self.newest = torch.zeros(len(self.flying), dtype=torch.long)
+        room = max(request.max_new_tokens for request in requests)
+        shown = [request.contexts for request in requests]
+        self.suppressed = torch.tensor(suppress_tokens, dtype=torch.long, device=pair.base.device)
+        self.flight = Flight(pair, guidance, shown, len(self.flying), room)
+
+    def run(self) -> Iterator[tuple[int, Completion]]:
+        """Each request's number and text, as it ends."""
+        waiting = iter(range(len(self.requests)))
+        drawing = self.requests[0].forced is None
+        with self.flight.engaged(merge=drawing):
+            empty = list(range(len(self.flying)))
+            while True:
+                # A text may end with its first token, and leave its lane to the next one at once.
+                while empty and (fresh := list(zip(empty, waiting, strict=False))):
+                    for lane, i in fresh:
+                        self.flying[lane] = i
+                    lanes = [lane for lane, _ in fresh]
+                    shown = [self.requests[i].contexts for _, i in fresh]
+                    ended = self._settle(lanes, self.flight.start(lanes, shown))
+                    for lane in ended:
+                        yield self._landed(lane)
+                    empty = empty[len(fresh) :] + ended
+                if len(empty) == len(self.flying):
+                    return
+                empty = self._close_ranks(empty)
+                live = [lane for lane, i in enumerate(self.flying) if i is not None]
+                self.tally.computed += len(self.flying)
+                self.tally.live += len(live)
+                features = self.flight.advance(self.newest)
+                if empty:
+                    features = {stream: rows[live] for stream, rows in features.items()}
+                ended = self._settle(live, features)
+                for lane in ended:
+                    yield self._landed(lane)
+                empty += ended
+
+    def _landed(self, lane: int) -> tuple[int, Completion]:
+        i = self.flying[lane]
+        assert i is not None
+        self.flying[lane] = None
+        self.flight.vacate(lane)
+        return i, self.texts[i]
+
+    def _close_ranks(self, empty: list[int]) -> list[int]:
+        """Drop the empty lanes when a quarter of all are: moving the others costs as much as a few steps of them."""
+        if 4 * len(empty) < len(self.flying):
+            return empty
+        kept = [lane for lane, i in enumerate(self.flying) if i is not None]
+        self.flight.keep(kept)
+        self.flying, self.newest = [self.flying[lane] for lane in kept], self.newest[kept]
+        return []
+
+    @torch.inference_mode()
+    def _settle(self, lanes: list[int], features: Features) -> list[int]:
+        """Draw the next token in each of these lanes (B); those whose text has ended with it."""
+        texts = [(self.requests[i], self.texts[i]) for lane in lanes if (i := self.flying[lane]) is not None]
+        combined = _combined(self.pair, self.guidance, features)  # (B, V)
+        passed = _passed(self.pair, self.guidance, features)  # (B, V) bool, or None
+        steps = [len(text.token_ids) for _, text in texts]
+        if texts[0][0].forced is None:
             allowed = combined if passed is None else combined.masked_fill(~passed, -torch.inf)
-            if suppress_tokens:
-                allowed = allowed.index_fill(1, suppressed, -torch.inf)
-            tokens = draw(allowed, seeds, step, sampling)
+            if len(self.suppressed):
+                allowed = allowed.index_fill(1, self.suppressed, -torch.inf)
+            seeds = torch.tensor([request.seed for request, _ in texts], device=combined.device)
+            tokens = draw(allowed, seeds, torch.tensor(steps, device=combined.device), self.sampling, self.tally)
         else:
-            tokens = torch.tensor([_forced(requests[i], len(completions[i].token_ids)) for i in flying]).to(seeds)
-        if logprobs:
-            _record(pair, features, combined, passed, tokens, [completions[i] for i in flying])
-        kept = []
-        for lane, (i, token) in enumerate(zip(flying, tokens.tolist(), strict=True)):
-            completions[i].token_ids.append(token)
-            if not _ended(pair, requests[i], completions[i]):
-                kept.append(lane)
-        if not kept:
-            break
-        if len(kept) < len(flying):
-            flying = [flying[lane] for lane in kept]
-            lanes = torch.tensor(kept, device=seeds.device)
-            tokens, seeds, step = tokens[lanes], seeds[lanes], step[lanes]
-            for part in rows:
-                part.keep(kept)
-        step = step + 1
-        features = {}
-        for part in rows:
-            features |= part.advance(tokens)
-    return completions
-
-
-def _forced(request: Request, step: int) -> int:
-    assert request.forced is not None
-    return request.forced[step]
+            forced = [request.forced[t] for (request, _), t in zip(texts, steps, strict=True) if request.forced]
+            tokens = torch.tensor(forced, device=combined.device)
+        if self.logprobs:
+            _record(self.pair, features, combined, passed, tokens, [text for _, text in texts])
+        ids = tokens.tolist()
+        for lane, (_, text), token in zip(lanes, texts, ids, strict=True):
+            text.token_ids.append(token)
+            self.newest[lane] = token
+        return [lane for lane, (request, text) in zip(lanes, texts, strict=True) if _ended(self.pair, request, text)]
 
 
 def _ended(pair: Pair, request: Request, completion: Completion) -> bool:
@@ -179,99 +234,6 @@ def _record(
 def _logprob(logits: Tensor, column: Tensor) -> list[float]:
     values: list[float] = (logits.gather(1, column) - logits.logsumexp(-1, keepdim=True))[:, 0].tolist()
     return values
-
-
-def _all_rows(pair: Pair, guidance: Guidance) -> "list[_CachedRows | _WindowRows]":
-    """The streams of a guidance by the forward that computes them."""
-    cached: dict[int, _CachedRows] = {}
-    windows: list[_WindowRows] = []
-    for stream in guidance.streams:
-        network, strength = pair.locate(stream)
-        if stream.context.kind == "tail":
-            windows.append(_WindowRows(network, stream, strength))
-        else:
-            cached.setdefault(id(network), _CachedRows(network)).streams[stream] = strength
-    return [*cached.values(), *windows]
-
-
-class _CachedRows:
-    """Streams that grow by one token a step: row s * B + b is stream s of sample b."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.streams: dict[Stream, float] = {}
-        self.cache: SlotCache
-        self.positions: Tensor  # (R,) where each row's next token goes
-        self.strengths: Tensor  # (R,)
-
-    def start(self, requests: Sequence[Request]) -> Features:
-        """Read every distinct (strength, context) once, alone and unpadded, and copy it to the rows that share it."""
-        keys = [(strength, r.contexts.of(s.context)) for s, strength in self.streams.items() for r in requests]
-        read = {key: self._read(*key) for key in dict.fromkeys(keys)}
-        device = self.network.device
-        self.positions = torch.tensor([len(ids) for _, ids in keys], device=device)
-        self.strengths = torch.tensor([strength for strength, _ in keys], device=device)
-        room = max(request.max_new_tokens for request in requests)
-        self.cache = self.network.new_cache(int(self.positions.max()) + room)
-        self.cache.fill([read[key][0] for key in keys])
-        return self._by_stream(torch.cat([read[key][1] for key in keys]))
-
-    def advance(self, tokens: Tensor) -> Features:
-        """tokens (B,) -> the features after them."""
-        ids = tokens.repeat(len(self.streams))[:, None]
-        features = self.network.forward(ids, self.positions[:, None], self.cache, self.strengths)
-        self.positions = self.positions + 1
-        return self._by_stream(features[:, -1])
-
-    def keep(self, lanes: Sequence[int]) -> None:
-        samples = len(self.positions) // len(self.streams)
-        rows = torch.tensor([s * samples + lane for s in range(len(self.streams)) for lane in lanes])
-        rows = rows.to(self.positions.device)
-        self.cache.keep(rows)
-        self.positions, self.strengths = self.positions[rows], self.strengths[rows]
-
-    def _read(self, strength: float, ids: tuple[int, ...]) -> tuple[SlotCache, Tensor]:
-        device = self.network.device
-        cache = self.network.new_cache(len(ids))
-        positions = torch.arange(len(ids), device=device)[None]
-        strengths = torch.full((1,), strength, device=device)
-        features = self.network.forward(torch.tensor([ids], device=device), positions, cache, strengths)
-        return cache, features[:, -1]
-
-    def _by_stream(self, features: Tensor) -> Features:
-        return dict(zip(self.streams, features.chunk(len(self.streams)), strict=True))
-
-
-class _WindowRows:
-    """One stream that sees only the last tokens: the window is read anew each step, since every layer forgets."""
-
-    def __init__(self, network: Network, stream: Stream, strength: float) -> None:
-        self.network, self.stream, self.strength = network, stream, strength
-        self.size = stream.context.size or 0
-        self.windows: list[tuple[int, ...]] = []
-
-    def start(self, requests: Sequence[Request]) -> Features:
-        self.windows = [request.contexts.of(self.stream.context) for request in requests]
-        return self._features()
-
-    def advance(self, tokens: Tensor) -> Features:
-        pairs = zip(self.windows, tokens.tolist(), strict=True)
-        self.windows = [(*window, token)[-self.size :] for window, token in pairs]
-        return self._features()
-
-    def keep(self, lanes: Sequence[int]) -> None:
-        self.windows = [self.windows[lane] for lane in lanes]
-
-    def _features(self) -> Features:
-        device = self.network.device
-        longest = max(map(len, self.windows))
-        # Shorter windows are filled up behind their last token, which does not see what follows.
-        ids = torch.tensor([(*window, *[0] * (longest - len(window))) for window in self.windows], device=device)
-        positions = torch.arange(longest, device=device).expand(len(ids), -1)
-        strengths = torch.full((len(ids),), self.strength, device=device)
-        features = self.network.forward(ids, positions, self.network.new_cache(longest), strengths)
-        last = torch.tensor([len(window) - 1 for window in self.windows], device=device)
-        return {self.stream: features[torch.arange(len(ids), device=device), last]}
 
 
 def _check_fits(pair: Pair, guidance: Guidance, request: Request) -> None:

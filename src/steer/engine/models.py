@@ -44,7 +44,7 @@ class Pair:
                 self._same_vocabulary(network, tokenizer)
                 self._experts[stream.path] = network
             return self._experts[stream.path], 0.0
-        if self.base.adapted:
+        if self.base.dial:
             return self.base, stream.strength
         if stream.strength not in (0.0, 1.0):
             raise ValueError(f"{stream}: a strength between models needs a LoRA adapter, and {self.name} has none")

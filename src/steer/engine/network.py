@@ -1,14 +1,20 @@
-"""One model's weights, run on rows that differ in position and in adapter strength."""
+"""One model's weights, run on rows that differ in position, in what they were shown, and in adapter strength."""
 
 import contextlib
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Linear
+from transformers import DynamicCache
 
-from steer.engine.cache import SlotCache
+from steer.engine import attention
+from steer.engine.adapter import Dial
+from steer.engine.cache import Prefix, Slots
+
+REMEMBERED = 4096  # tokens of contexts that have been read and may be asked for again
 
 
 class Network:
@@ -25,14 +31,13 @@ class Network:
         from peft import PeftModel
 
         self.name = name
-        self.adapted = isinstance(model, PeftModel)
-        self.model = model.get_base_model() if self.adapted else model
+        self.model = model.get_base_model() if isinstance(model, PeftModel) else model
         self.model.eval()
-        self.scalings = _lora_scalings(model, name) if self.adapted else []
+        self.dial = Dial(model, name) if isinstance(model, PeftModel) else None
         self.config = self.model.config.get_text_config()
+        self._prefixes: OrderedDict[tuple[Any, ...], Prefix] = OrderedDict()
         self._head = self.model.get_output_embeddings()
         self._decoder: Any = getattr(self.model, self.model.base_model_prefix, None)
-        self.linear = type(self._head) is Linear and self._head.bias is None
         # A short probe does not reach the end of a window, so layers whose mask is not known are refused unseen.
         kinds = {
             *(getattr(self.config, "layer_types", None) or []),
@@ -40,8 +45,8 @@ class Network:
         }
         if self._decoder is None or self._head is None or kinds - {"full_attention", "sliding_attention", "global"}:
             raise self._unservable()
-        self.linear = self.linear and self._head_is_all()
-        self._choose_features()
+        self.linear = type(self._head) is Linear and self._head.bias is None and self._head_is_all()
+        self._probe()
 
     @property
     def device(self) -> torch.device:
@@ -62,33 +67,51 @@ class Network:
         """The longest sequence in tokens that the positions allow, None where the configuration states none."""
         return getattr(self.config, "max_position_embeddings", None)
 
-    def new_cache(self, capacity: int) -> SlotCache:
-        return SlotCache(self.config.num_hidden_layers, capacity)
+    @property
+    def window(self) -> int | None:
+        """How far back some layer sees at most, None where all see everything."""
+        return getattr(self.config, "sliding_window", None) or None
+
+    def read(self, ids: Sequence[int], strength: float) -> Prefix:
+        """Read a context by itself, T ids; a context that was read lately is not read again."""
+        key = (tuple(ids), strength, self.dial is not None and self.dial.is_merged)
+        if key not in self._prefixes:
+            self._prefixes[key] = self._read(ids, strength)
+        self._prefixes.move_to_end(key)
+        while sum(prefix.length for prefix in self._prefixes.values()) > REMEMBERED and len(self._prefixes) > 1:
+            self._prefixes.popitem(last=False)
+        return self._prefixes[key]
 
     @torch.inference_mode()
-    def forward(self, ids: Tensor, positions: Tensor, cache: SlotCache, strengths: Tensor) -> Tensor:
-        """Run (R, T) tokens at their (R, T) positions; strengths (R,) -> features (R, T, F).
+    def _read(self, ids: Sequence[int], strength: float) -> Prefix:
+        cache = DynamicCache()
+        features = self.features(
+            torch.tensor([ids], device=self.device), strength, past_key_values=cache, use_cache=True
+        )
+        keys, values = ([getattr(layer, name)[0] for layer in cache.layers] for name in ("keys", "values"))
+        return Prefix(tuple(keys), tuple(values), features[0, -1])
 
-        Positions of a row are consecutive and start where the row's cached tokens end.
-        """
-        cache.place(positions)
-        inputs = {
-            "input_ids": ids,
-            "position_ids": positions,
-            "attention_mask": self._masks(positions, cache.used),
-            "past_key_values": cache,
-            "use_cache": True,
-        }
-        with self._strength(strengths):
-            if self.linear:
-                features: Tensor = self._decoder(**inputs).last_hidden_state
-            else:
-                features = self.model(**inputs).logits
-        return features
+    @torch.inference_mode()
+    def features(self, ids: Tensor, strength: float, **options: Any) -> Tensor:
+        """(R, T) ids, read from their beginning and all at one strength -> features (R, T, F)."""
+        with self._at(torch.full((len(ids),), strength)):
+            return self._run(input_ids=ids, **{"use_cache": False, **options})
+
+    @torch.inference_mode()
+    def advance(self, tokens: Tensor, slots: Slots, strengths: Tensor) -> Tensor:
+        """The next token of every row, (R,), at strengths (R,), those of 0 last -> features (R, F)."""
+        inputs = {"input_ids": tokens[:, None], "position_ids": slots.step(), "past_key_values": slots}
+        its_own = self.config._attn_implementation
+        try:
+            self.config._attn_implementation = attention.NAME
+            with self._at(strengths):
+                return self._run(**inputs, use_cache=True, slots=slots)[:, -1]
+        finally:
+            self.config._attn_implementation = its_own
 
     def hidden_states(self, ids: Tensor, strength: float) -> Tensor:
-        """The final hidden states (1, T, H) of one text (1, T), read at once and without a cache."""
-        with self._strength(torch.full((1,), strength, device=self.device)):
+        """The final hidden states (1, T, H) of one text (1, T)."""
+        with self._at(torch.full((1,), strength)):
             states: Tensor = self._decoder(input_ids=ids, use_cache=False).last_hidden_state
         return states
 
@@ -96,38 +119,19 @@ class Network:
         """(..., F) features -> (..., V) float32 logits."""
         return (self._head(features) if self.linear else features).float()
 
-    @contextlib.contextmanager
-    def _strength(self, strengths: Tensor) -> Iterator[None]:
-        """The adapter at `strengths`, one number a row, and as it was again on leaving.
+    def merged(self, strength: float) -> Any:
+        """The adapter in the weights themselves while it lasts, for rows that are all of one strength."""
+        # Weights that are the embedding's, too, would change it.
+        if self.dial is None or self.dial.holds(self.model.get_input_embeddings().weight):
+            return contextlib.nullcontext()
+        return self.dial.merged(strength)
 
-        PEFT multiplies the adapter's output (R, T, D) by `scaling`; a tensor (R, 1, 1) there is a dial for each row.
-        """
-        dial = strengths.to(self.dtype)[:, None, None]
-        try:
-            for scaling, adapter, value in self.scalings:
-                scaling[adapter] = value * dial
-            yield
-        finally:
-            for scaling, adapter, value in self.scalings:
-                scaling[adapter] = value
+    def _at(self, strengths: Tensor) -> Any:
+        return contextlib.nullcontext() if self.dial is None else self.dial.at(strengths.to(self.dtype))
 
-    def _masks(self, positions: Tensor, used: int) -> Tensor | dict[str, Tensor]:
-        """Additive attention masks (R, 1, T, used): a token sees the columns up to its own position."""
-        columns = torch.arange(used, device=positions.device)
-        distance = positions[:, None, :, None] - columns  # (R, 1, T, used)
-        lowest = torch.finfo(self.dtype).min
-
-        def mask(seen: Tensor) -> Tensor:
-            return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(~seen, lowest)
-
-        window = getattr(self.config, "sliding_window", None) or 0
-        layers = set(getattr(self.config, "layer_types", None) or [])
-        if "sliding_attention" in layers:
-            sliding = mask((distance >= 0) & (distance < window))
-            return {"full_attention": mask(distance >= 0), "sliding_attention": sliding}
-        if window and not layers:
-            return mask((distance >= 0) & (distance < window))
-        return mask(distance >= 0)
+    def _run(self, **inputs: Any) -> Tensor:
+        found: Tensor = self._decoder(**inputs).last_hidden_state if self.linear else self.model(**inputs).logits
+        return found
 
     @torch.inference_mode()
     def _head_is_all(self) -> bool:
@@ -139,38 +143,40 @@ class Network:
         return False
 
     @torch.inference_mode()
-    def _choose_features(self) -> None:
+    def _probe(self) -> None:
         """Compare with the model's own forward on a few tokens: hidden states and head, else logits, else refuse.
 
-        Two rows of different strength go apart after five tokens: the second steps back and writes its own from the
-        fourth on, so that it must be kept from the columns which only the first still has.
+        Two rows of different strength and position, one with its prefix copied to its slot, one with a shared one.
         """
-        ids = torch.arange(3, 11, device=self.device)[None] % self.vocabulary
-        own = torch.cat([ids[:, :3], ids[:, 5:]], 1)
+        ids = torch.arange(3, 11, device=self.device) % self.vocabulary
+        own = torch.cat([ids[:3], ids[5:]])
         try:
-            expected = torch.cat([self._plain(ids, 1.0), self._plain(own, 0.0)[:, :6]], 1)
+            expected = torch.stack([self._plain(ids, 1.0)[4:], self._plain(own, 0.0)[2:]])
         except Exception as error:
             raise ValueError(f"model {self.name}: its forward fails ({type(error).__name__}: {error})") from error
-        # bfloat16 keeps 8 bits; a wrong mask or a cap on the logits is larger than rounding by far.
+        # bfloat16 keeps 8 bits; a wrong mask is larger than rounding by far.
         tolerance = 1e-4 if self.dtype == torch.float32 else 0.1
         tolerance *= max(1.0, float(expected.abs().max()))
-        strengths = torch.tensor([1.0, 0.0], device=self.device)
-        positions = torch.arange(8, device=self.device)
         for linear in (True, False) if self.linear else (False,):
             self.linear = linear
+            self._prefixes.clear()
             with contextlib.suppress(Exception):
-                cache = self.new_cache(8)
-                first = self.forward(ids[:, :5].expand(2, -1), positions[None, :5].expand(2, -1), cache, strengths)
-                rest = []
-                for t in range(3):
-                    tokens = torch.stack([ids[0, 5 + t], own[0, 3 + t]])[:, None]
-                    places = torch.stack([positions[5 + t], positions[3 + t]])[:, None]
-                    rest.append(self.forward(tokens, places, cache, strengths))
-                after = torch.cat(rest, 1)
-                found = self.head(torch.cat([first[:1], after[:1], first[1:, :3], after[1:]], 1))
-                if (found - expected).abs().max() <= tolerance:
+                if (self._stepwise(ids, own) - expected).abs().max() <= tolerance:
                     return
         raise self._unservable()
+
+    def _stepwise(self, ids: Tensor, own: Tensor) -> Tensor:
+        """What the engine makes of the probe's two rows, (2, 4, V): read the beginning, then three single tokens."""
+        prefixes = [self.read(ids[:5].tolist(), 1.0), self.read(own[:3].tolist(), 0.0)]
+        slots = Slots([(1, False), (1, True)], 8, self.device)
+        for part, prefix in zip(slots.parts, prefixes, strict=True):
+            slots.place(part, 0, prefix)
+        slots.regroup()
+        found = [torch.stack([prefix.features for prefix in prefixes])]
+        for t in range(3):
+            tokens = torch.stack([ids[5 + t], own[3 + t]])
+            found.append(self.advance(tokens, slots, torch.tensor([1.0, 0.0])))
+        return self.head(torch.stack(found, 1))
 
     def _unservable(self) -> ValueError:
         return ValueError(
@@ -179,29 +185,7 @@ class Network:
         )
 
     def _plain(self, ids: Tensor, strength: float) -> Tensor:
-        """The model's own forward without a cache, the adapter at one strength: (1, T) ids -> (1, T, V) logits."""
-        with self._strength(torch.full((1,), strength, device=self.device)):
-            logits: Tensor = self.model(ids, use_cache=False).logits.float()
-        return logits
-
-
-def _lora_scalings(model: Any, name: str) -> list[tuple[dict[str, Any], str, float]]:
-    """Where PEFT keeps the multiplier of each adapted layer: (dict, key, value).
-
-    Refuses adapters whose effect is not that multiplier alone.
-    """
-    from peft import LoraConfig
-    from peft.tuners.lora import LoraLayer
-
-    adapter = model.active_adapter
-    config = model.peft_config[adapter]
-    plain = isinstance(config, LoraConfig) and not (
-        config.use_dora or config.modules_to_save or config.bias != "none" or config.trainable_token_indices
-    )
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer) and adapter in module.scaling]
-    if not plain or not layers or any(layer.lora_variant for layer in layers):
-        raise ValueError(
-            f"adapter of {name}: its strength cannot be dialled for each row (expected plain LoRA: no DoRA, no bias, "
-            "no modules_to_save); merge it into the model and give the merged folder as the domain model"
-        )
-    return [(layer.scaling, adapter, layer.scaling[adapter]) for layer in layers]
+        """The model's own forward without a cache, the adapter at one strength: (T,) ids -> (T, V) logits."""
+        with self._at(torch.full((1,), strength)):
+            logits: Tensor = self.model(ids[None], use_cache=False).logits.float()
+        return logits[0]

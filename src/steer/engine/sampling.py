@@ -4,10 +4,15 @@ The filters are those of `transformers` (temperature, top-k, top-p, min-p, in th
 (sample seed, step, token id) alone, so that a text does not depend on the batch in which it was drawn.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from steer.config import Sampling
+from steer.engine.tally import Tally
+
+CANDIDATES = 1024  # the likeliest tokens, among which those that the filters keep nearly always are
 
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -55,25 +60,78 @@ def plausible(reference: Tensor, alpha: float | None, p: float | None) -> Tensor
     return top_p(reference, p) > -torch.inf
 
 
-def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling) -> Tensor:
+def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling, tally: Tally | None = None) -> Tensor:
     """(B, V) combined logits -> (B,) token ids, drawn with the noise of (seed, step, token); greedy at temperature 0.
 
-    The largest of logit + Gumbel noise is an exact draw from the softmax. seeds and step: (B,) int64.
+    The largest of logit + Gumbel noise is an exact draw from the softmax. seeds and step: (B,) int64. What the filters
+    keep is looked for among the likeliest tokens; where it may be more than these, the whole row is sorted, and the
+    tally says for how many. Both ways draw the same token.
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    scores = filtered(logits.float(), sampling)
-    return (scores - exponential(seeds, step, logits.shape[-1]).log()).argmax(-1)
+    logits = logits.float()
+    filters = sampling.top_k or sampling.top_p < 1 or sampling.min_p
+    if logits.shape[-1] <= CANDIDATES or not filters:
+        return _drawn(filtered(logits, sampling), seeds, step, torch.arange(logits.shape[-1], device=logits.device))
+    scores, tokens, enough = candidates(logits, sampling)
+    drawn = _drawn(scores, seeds, step, tokens)
+    if not enough.all():
+        rest = ~enough
+        drawn[rest] = _drawn(
+            filtered(logits[rest], sampling),
+            seeds[rest],
+            step[rest],
+            torch.arange(logits.shape[-1], device=rest.device),
+        )
+        if tally:
+            tally.full_sorts += int(rest.sum())
+    return drawn
 
 
-def exponential(seeds: Tensor, step: Tensor, size: int) -> Tensor:
-    """(B,) seeds and steps -> (B, size) standard exponential variates, a pure function of (seed, step, column)."""
+def candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
+    """The likeliest tokens of each row, filtered: (B, C) scores, (B, C) token ids, (B,) whether no other can be kept.
+
+    The probabilities are exact: their sum is taken over the whole vocabulary.
+    """
+    top, tokens = logits.topk(CANDIDATES)
+    scores = top / sampling.temperature
+    keep = torch.ones_like(scores, dtype=torch.bool)
+    enough = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+    mass = (logits if sampling.temperature == 1 else logits / sampling.temperature).logsumexp(-1, keepdim=True)
+    if 0 < sampling.top_k < CANDIDATES:
+        keep = scores >= scores[:, sampling.top_k - 1, None]
+        enough |= ~keep[:, -1]
+        mass = scores.masked_fill(~keep, -torch.inf).logsumexp(-1, keepdim=True)
+    elif sampling.top_k:
+        return scores, tokens, enough
+    if sampling.top_p < 1:
+        shares = (scores - mass).exp() * keep
+        before = shares.cumsum(-1) - shares  # what the likelier ones hold
+        enough |= before[:, -1] + shares[:, -1] >= sampling.top_p
+        keep &= before < sampling.top_p
+    if sampling.min_p:
+        likely = scores >= scores[:, :1] + math.log(sampling.min_p)
+        enough |= ~likely[:, -1]
+        keep &= likely
+    return scores.masked_fill(~keep, -torch.inf), tokens, enough
+
+
+def _drawn(scores: Tensor, seeds: Tensor, step: Tensor, tokens: Tensor) -> Tensor:
+    """(B, C) scores of these tokens, (C,) or (B, C) -> the one drawn in each row, (B,)."""
+    best = (scores - exponential(seeds, step, tokens).log()).argmax(-1)
+    return tokens[best] if tokens.ndim == 1 else tokens.gather(1, best[:, None])[:, 0]
+
+
+def exponential(seeds: Tensor, step: Tensor, tokens: Tensor) -> Tensor:
+    """(B,) seeds and steps, tokens (C,) or (B, C) -> (B, C) standard exponential variates.
+
+    Each is a pure function of its (seed, step, token).
+    """
     device = seeds.device
     if device.type == "mps":  # has no float64
-        seeds, step = seeds.cpu(), step.cpu()
-    columns = torch.arange(1, size + 1, device=seeds.device, dtype=torch.long)
+        seeds, step, tokens = seeds.cpu(), step.cpu(), tokens.cpu()
     key = _mix(_mix(seeds) + step * _GOLDEN)
-    bits = _mix(key[:, None] + columns * _GOLDEN)
+    bits = _mix(key[:, None] + (tokens + 1) * _GOLDEN)
     # Small variates decide the draw, so the uniform is kept where floats are dense: near 0. Of 52 bits and a half, as
     # 53 and a half would round up to 1, whose variate is infinite.
     uniform = (_shifted(bits, 12).double() + 0.5) * 2.0**-52

@@ -1,0 +1,150 @@
+"""The streams of the texts in flight: which rows compute them, and what is read before a text begins."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from steer.engine.cache import Slots
+from steer.engine.contexts import Contexts
+from steer.engine.models import Pair
+from steer.engine.network import Network
+from steer.guidance import Guidance, Stream
+
+Features = dict[Stream, Tensor]  # stream -> (B, F)
+
+# A prefix is shared from so many tokens on, and by so many lanes: attention in two places costs a little more for each
+# row, a copy of the prefix costs memory and is read anew by every row (benchmarks/README.md).
+SHARED_TOKENS, SHARED_LANES = 64, 8
+
+
+class Flight:
+    """All streams of the texts in flight, by the forwards that compute them."""
+
+    def __init__(self, pair: Pair, guidance: Guidance, shown: Sequence[Contexts], lanes: int, room: int) -> None:
+        """shown: what the texts to come are shown. room: the longest text in tokens."""
+        self.device = pair.base.device
+        cached: dict[int, tuple[Network, dict[Stream, float]]] = {}
+        self._streams: list[CachedStreams | WindowStream] = []
+        for stream in guidance.streams:
+            network, strength = pair.locate(stream)
+            if stream.context.kind == "tail":
+                self._streams.append(WindowStream(network, stream, strength, lanes))
+            else:
+                cached.setdefault(id(network), (network, {}))[1][stream] = strength
+        self._streams += [CachedStreams(*one, shown, lanes, room) for one in cached.values()]
+
+    @contextmanager
+    def engaged(self, *, merge: bool) -> Iterator[None]:
+        """merge: where a network's streams have one strength only, its adapter is part of the weights meanwhile."""
+        strengths: dict[int, tuple[Network, set[float]]] = {}
+        for streams in self._streams:
+            strengths.setdefault(id(streams.network), (streams.network, set()))[1].update(streams.streams.values())
+        with ExitStack() as stack:
+            for network, wanted in strengths.values():
+                if merge and len(wanted) == 1:
+                    stack.enter_context(network.merged(*wanted))
+            yield
+
+    def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:
+        """Begin a text in each of these lanes -> the features (n, F) from which their first tokens are drawn."""
+        return {stream: rows for s in self._streams for stream, rows in s.start(lanes, shown).items()}
+
+    def advance(self, tokens: Tensor) -> Features:
+        """tokens: the newest of every lane, (B,) -> the features after them."""
+        tokens = tokens.to(self.device)
+        return {stream: rows for s in self._streams for stream, rows in s.advance(tokens).items()}
+
+    def vacate(self, lane: int) -> None:
+        """The lane's text has ended."""
+        for streams in self._streams:
+            streams.vacate(lane)
+
+    def keep(self, lanes: Sequence[int]) -> None:
+        """Drop all lanes but these."""
+        for streams in self._streams:
+            streams.keep(lanes)
+
+
+class CachedStreams:
+    """Streams of one network that grow by one token a step: stream s of lane b is row s * B + b of one forward.
+
+    Streams with the adapter stand first, those that are shown the same kind of context side by side.
+    """
+
+    def __init__(
+        self, network: Network, streams: dict[Stream, float], shown: Sequence[Contexts], lanes: int, room: int
+    ):
+        self.network, self.lanes = network, lanes
+        self.streams = dict(sorted(streams.items(), key=lambda item: (item[1] == 0, item[0].context.kind)))
+        self.strengths = torch.tensor(list(self.streams.values())).repeat_interleave(lanes)
+        parts, capacity = [], 0
+        for _, alike in groupby(self.streams, key=lambda stream: stream.context):
+            members = list(alike)
+            longest = max(len(contexts.of(members[0].context)) for contexts in shown)
+            window = network.window is not None and network.window < longest + room
+            shared = longest >= SHARED_TOKENS and lanes >= SHARED_LANES and not window
+            parts.append((len(members) * lanes, shared))
+            capacity = max(capacity, room + (0 if shared else longest))
+        self.slots = Slots(parts, capacity, network.device)
+        self._kinds = [list(alike) for _, alike in groupby(self.streams, key=lambda stream: stream.context)]
+
+    def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:
+        features: Features = {}
+        for part, streams in zip(self.slots.parts, self._kinds, strict=True):
+            for s, stream in enumerate(streams):
+                prefixes = [self.network.read(c.of(stream.context), self.streams[stream]) for c in shown]
+                for lane, prefix in zip(lanes, prefixes, strict=True):
+                    self.slots.place(part, s * self.lanes + lane, prefix)
+                features[stream] = torch.stack([prefix.features for prefix in prefixes])
+        self.slots.regroup()
+        return features
+
+    def advance(self, tokens: Tensor) -> Features:
+        features = self.network.advance(tokens.repeat(len(self.streams)), self.slots, self.strengths)
+        return dict(zip(self.streams, features.chunk(len(self.streams)), strict=True))
+
+    def vacate(self, lane: int) -> None:
+        for part, streams in zip(self.slots.parts, self._kinds, strict=True):
+            for s in range(len(streams)):
+                self.slots.vacate(part, s * self.lanes + lane)
+
+    def keep(self, lanes: Sequence[int]) -> None:
+        self.slots.keep(lanes, self.lanes)
+        self.lanes = len(lanes)
+        self.strengths = torch.tensor(list(self.streams.values())).repeat_interleave(self.lanes)
+
+
+class WindowStream:
+    """One stream that sees only the last tokens: the window is read anew each step, since every layer forgets."""
+
+    def __init__(self, network: Network, stream: Stream, strength: float, lanes: int) -> None:
+        self.network, self.stream, self.streams = network, stream, {stream: strength}
+        self.size = stream.context.size or 0
+        self.windows: list[tuple[int, ...]] = [(0,)] * lanes
+
+    def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:
+        for lane, contexts in zip(lanes, shown, strict=True):
+            self.windows[lane] = contexts.of(self.stream.context)
+        return self._read([self.windows[lane] for lane in lanes])
+
+    def advance(self, tokens: Tensor) -> Features:
+        pairs = zip(self.windows, tokens.tolist(), strict=True)
+        self.windows = [(*window, token)[-self.size :] for window, token in pairs]
+        return self._read(self.windows)
+
+    def vacate(self, lane: int) -> None:
+        self.windows[lane] = (0,)
+
+    def keep(self, lanes: Sequence[int]) -> None:
+        self.windows = [self.windows[lane] for lane in lanes]
+
+    def _read(self, windows: Sequence[tuple[int, ...]]) -> Features:
+        longest = max(map(len, windows))
+        # Shorter windows are filled up behind their last token, which does not see what follows.
+        ids = torch.tensor([(*window, *[0] * (longest - len(window))) for window in windows])
+        features = self.network.features(ids.to(self.network.device), self.streams[self.stream])
+        last = torch.tensor([len(window) - 1 for window in windows], device=features.device)
+        return {self.stream: features[torch.arange(len(windows), device=features.device), last]}

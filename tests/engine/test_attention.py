@@ -1,0 +1,126 @@
+"""Attention in two places under one softmax, rows that begin and end when they please: against one full pass."""
+
+import pytest
+import torch
+from tiny import add_adapter, make_model
+from torch.nn.functional import scaled_dot_product_attention
+
+from steer.engine.attention import joined, partial
+from steer.engine.cache import Slots
+from steer.engine.network import Network
+
+ARCHITECTURES = ["llama", "gpt2", "gpt_neox", "qwen2", "gemma2"]
+
+
+@pytest.mark.parametrize("length", [1, 7, 229])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_two_parts_are_the_whole(length, dtype):
+    torch.manual_seed(length)
+    query, key, value = (torch.randn(4, 3, n, 16).to(dtype) for n in (2, length + 40, length + 40))
+    mask = torch.zeros(4, 1, 1, 40, dtype=dtype)
+    mask[1, ..., 5:] = -torch.inf
+    first = partial(query, key[:, :, :length], value[:, :, :length], None, 0.25)
+    second = partial(query, key[:, :, length:], value[:, :, length:], mask, 0.25)
+    whole = torch.cat([torch.zeros(4, 1, 1, length), mask.float()], -1)
+    expected = scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=whole, scale=0.25)
+    assert (joined(first, second).float() - expected).abs().max() < (1e-5 if dtype == torch.float32 else 0.02)
+
+
+def test_the_slow_way_of_soft_caps_is_the_same_where_there_is_none():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 2, n, 8) for n in (1, 30, 30))
+    mask = torch.zeros(2, 1, 1, 30)
+    mask[0, ..., 9:] = -torch.inf
+    quick, slow = (partial(query, key, value, mask, 0.3, cap) for cap in (None, 1e6))
+    for a, b in zip(quick, slow, strict=True):
+        assert (a - b).abs().max() < 1e-5
+    capped, mass = partial(query, key, value, mask, 0.3, 0.5)
+    scores = (query @ key.mT * 0.3 / 0.5).tanh() * 0.5 + mask
+    assert (capped - scores.softmax(-1) @ value).abs().max() < 1e-5
+    assert (mass - scores.logsumexp(-1)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rows_come_and_go_as_if_each_were_alone(architecture, shared):
+    """Six rows on two prefixes; one is taken by another text on the way, two are dropped; each against a full pass."""
+    network = Network(add_adapter(make_model(architecture, 320)), architecture)
+    # Gemma 2's window is 16: what it shares must be as short as all that its rows will hold.
+    long = 9 if architecture == "gemma2" and shared else 70
+    shown = [list(range(5, 5 + long)), list(range(90, 96))]
+    slots = Slots([(6, shared)], 100, network.device)
+    strengths = torch.tensor([1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
+    texts = [[*shown[row % 2]] for row in range(6)]
+
+    def place(row: int, ids: list[int]) -> None:
+        slots.place(slots.parts[0], row, network.read(ids, float(strengths[row])))
+        slots.regroup()
+
+    def step(live: list[int]) -> None:
+        tokens = [(7 * len(texts[row]) + row) % 320 for row in live]
+        features = network.advance(torch.tensor(tokens), slots, strengths[live])
+        logits = network.head(features)
+        for row, token, found in zip(live, tokens, logits, strict=True):
+            texts[row].append(token)
+            with network.dial.at(strengths[row : row + 1]):
+                expected = network.model(torch.tensor([texts[row]]), use_cache=False).logits[0, -1]
+            assert (found.log_softmax(-1) - expected.log_softmax(-1)).abs().max() < 2e-5
+
+    with torch.inference_mode():
+        for row in range(6):
+            place(row, texts[row])
+        for _ in range(3):
+            step([0, 1, 2, 3, 4, 5])
+        texts[2] = [*shown[1]]
+        place(2, texts[2])
+        for _ in range(2):
+            step([0, 1, 2, 3, 4, 5])
+        slots.keep([0, 2, 3, 5], 6)
+        for _ in range(2):
+            step([0, 2, 3, 5])
+
+
+def test_a_vacated_row_disturbs_no_other():
+    network = Network(add_adapter(make_model("llama", 320)), "llama")
+    prefix = network.read(list(range(80)), 1.0)
+    found = []
+    for vacate in (False, True):
+        slots = Slots([(3, True)], 4, network.device)
+        for row in range(3):
+            slots.place(slots.parts[0], row, prefix)
+        slots.regroup()
+        if vacate:
+            slots.vacate(slots.parts[0], 1)
+            slots.regroup()
+        steps = [network.advance(torch.tensor([5, 6, 7]), slots, torch.ones(3)) for _ in range(4)]
+        found.append(torch.stack(steps)[:, [0, 2]])
+    assert torch.allclose(*found, atol=1e-6)
+    assert torch.stack(steps).isfinite().all()
+
+
+# The adapter
+
+
+def test_merged_weights_give_what_the_dial_gives_and_are_restored_to_the_bit():
+    model = make_model("gpt2", 320)
+    network = Network(add_adapter(model), "gpt2")
+    before = {name: weight.clone() for name, weight in network.model.state_dict().items()}
+    ids = torch.arange(30)[None]
+    for strength in (1.0, -0.5):
+        dialled = network.features(ids, strength)
+        with network.merged(strength):
+            assert torch.allclose(network.features(ids, strength), dialled, atol=1e-4)
+    with pytest.raises(KeyError), network.merged(1.0):
+        raise KeyError
+    assert all(torch.equal(weight, before[name]) for name, weight in network.model.state_dict().items())
+    assert torch.equal(network.features(ids, -0.5), dialled)
+
+
+def test_what_was_read_lately_is_not_read_again():
+    network = Network(make_model("llama", 320), "llama")
+    first = network.read([5, 6, 7], 0.0)
+    assert network.read([5, 6, 7], 0.0) is first
+    assert network.read([5, 6], 0.0) is not first
+    for start in range(30):
+        network.read([start, *range(200)], 0.0)
+    assert network.read([5, 6, 7], 0.0) is not first
