@@ -90,7 +90,8 @@ class Generation(_Section):
     """How many samples, in rounds of groups; the samples of a group share one draw of negatives.
 
     until: "count", or "converged" to stop earlier, when novelty and coverage have stopped moving.
-    attempts: the budget, in drawn texts for each one wanted. lanes: texts in flight at once; changes no text.
+    attempts: the budget, in drawn texts for each one wanted. lanes: texts in flight at once, which changes no text;
+    None is as many as memory allows, up to 32.
     """
 
     count: int = Field(200, ge=1)
@@ -98,7 +99,7 @@ class Generation(_Section):
     round_size: int = Field(64, ge=1)
     group_size: int = Field(8, ge=1)
     attempts: int = Field(10, ge=1)
-    lanes: int = Field(32, ge=1)
+    lanes: int | None = Field(None, ge=1)
 
 
 class Gates(_Section):

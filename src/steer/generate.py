@@ -15,7 +15,9 @@ from pathlib import Path
 from steer.config import Gates, Generation, Negatives, Sampling
 from steer.engine.contexts import contexts, prompt_ids, read_text, text_ids
 from steer.engine.decode import Completion, Request, decode
+from steer.engine.memory import plan
 from steer.engine.models import Pair
+from steer.engine.tally import Tally
 from steer.gates import Gatekeeper
 from steer.guidance import Guidance, Stream
 from steer.negatives import Pool, fitting
@@ -61,6 +63,7 @@ class Generator:
     seed: int = 0
     folder: Path | None = None
     name: str = "generate"
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         # Experts are loaded on first use, and how much context there is for negatives depends on them too.
@@ -151,15 +154,18 @@ class Generator:
                 f"{len(fewer)} of {groups} groups are shown fewer, the first {fewer[0]}"
             )
         requests = [request for _, _, _, request in planned]
-        lanes = self.settings.lanes
+        if number == 0:
+            shown_to = [request.contexts for request in requests]
+            say(f"{self.name}: {plan(self.pair, self.guidance, shown_to, room, self.settings.lanes)}")
         completions = decode(
             self.pair,
             self.guidance,
             requests,
             self.sampling,
             suppress_tokens=self.untrained,
-            lanes=lanes,
+            lanes=self.settings.lanes,
             logprobs=True,
+            tally=self.tally,
         )
         missing = Counter(self._missing(before))
         samples = []

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from steer.config import Sampling
 from steer.engine.contexts import Contexts
+from steer.engine.memory import plan
 from steer.engine.models import Pair
 from steer.engine.network import Network
 from steer.engine.sampling import draw, plausible
@@ -56,12 +57,13 @@ def decode(
     sampling: Sampling,
     *,
     suppress_tokens: Sequence[int] = (),
-    lanes: int = 32,
+    lanes: int | None = None,
     logprobs: bool = False,
     tally: Tally | None = None,
 ) -> Iterator[Completion]:
     """Draw a text for every request, at most `lanes` of them in flight, and yield them in the requests' order.
 
+    lanes: None is as many as memory allows, up to 32.
     suppress_tokens: ids that are never drawn, whatever their probability, as in `transformers`.
     Where a GPU's memory does not suffice, what is unfinished is drawn again with half the lanes.
     Raises ValueError on a guidance without streams and on a request that does not fit the context.
@@ -70,6 +72,10 @@ def decode(
         raise ValueError("the guidance has no stream with a weight, so there is nothing to draw from")
     for request in requests:
         _check_fits(pair, guidance, request)
+    if not requests:
+        return
+    room = max(request.max_new_tokens for request in requests)
+    lanes = plan(pair, guidance, [request.contexts for request in requests], room, lanes).lanes
     done: dict[int, Completion] = {}
     upcoming = 0
     while upcoming < len(requests):

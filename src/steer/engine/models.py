@@ -1,7 +1,9 @@
 """The models of a guidance: base and domain, and experts of their own weights; how they are loaded and checked."""
 
+import functools
 import json
 import textwrap
+import timeit
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -10,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from steer.engine.network import Network
 from steer.guidance import Stream
 
 NANO = "steer-nano"
+LARGE = 30_000_000  # parameters; what is smaller lies in a processor's cache, and half the bytes gain nothing
 # Tokens are untrained where their output embeddings have a cosine above ALIKE with those of at least FAMILY others: in
 # trained models no token has one such neighbour.
 ALIKE, FAMILY = 0.98, 8
@@ -117,7 +120,8 @@ def load(
     """Load a base model and its domain adapter.
 
     model: "steer-nano", a folder, or a Hub id. adapter: a folder with a LoRA adapter, or with a full fine-tuned model
-    of the same vocabulary; None leaves domain and base the same. dtype "auto" is float32 on a CPU, else bfloat16.
+    of the same vocabulary; None leaves domain and base the same. dtype "auto" is bfloat16, on a CPU only where that is
+    quicker (a product of each is timed) and the model large enough to gain by it; else float32.
 
     Raises FileNotFoundError or ValueError, in a sentence, on what cannot be loaded. Only safetensors are read.
     """
@@ -130,7 +134,7 @@ def load(
         raise ValueError(f"device {device!r} is not there: {_in_a_line(error)}") from None
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"dtype {dtype!r}; expected auto, float32, bfloat16 or float16")
-    kind = getattr(torch, ("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype)
+    kind = _quickest(model, revision, place, trust_remote_code) if dtype == "auto" else getattr(torch, dtype)
     loaded, tokenizer = _load(model, revision, place, kind, trust_remote_code)
     if adapter is None:
         return Pair(Network(loaded, model), tokenizer, model, trust_remote_code=trust_remote_code)
@@ -142,6 +146,32 @@ def load(
     pair.domain = Network(second, str(adapter))
     pair._same_vocabulary(pair.domain, second_tokenizer)
     return pair
+
+
+def _quickest(model: str, revision: str | None, device: torch.device, trust: bool) -> torch.dtype:
+    """bfloat16 where it pays: on every GPU; on a CPU for LARGE models, if the processor has units for it."""
+    if device.type != "cpu":
+        return torch.bfloat16
+    path = model_path(model)
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust)
+        with torch.device("meta"):
+            size = sum(
+                p.numel() for p in AutoModelForCausalLM.from_config(config, trust_remote_code=trust).parameters()
+            )
+    except Exception:  # whatever is wrong with the files, loading them says it better
+        return torch.float32
+    return torch.bfloat16 if size >= LARGE and _bfloat16_is_quicker() else torch.float32
+
+
+@functools.cache
+def _bfloat16_is_quicker() -> bool:
+    """By half at least, timed on a product of the size of a small model's layer."""
+    times = {}
+    for kind in (torch.float32, torch.bfloat16):
+        x, weight = torch.ones(32, 512, dtype=kind), torch.ones(1536, 512, dtype=kind)
+        times[kind] = min(timeit.repeat(functools.partial(torch.matmul, x, weight.T), number=1, repeat=9))
+    return times[torch.float32] > 1.5 * times[torch.bfloat16]
 
 
 def _adapted(model: Any, folder: Path) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from steer.engine.cache import Slots
 from steer.engine.contexts import Contexts
 from steer.engine.models import Pair
-from steer.engine.network import Network
+from steer.engine.network import REMEMBERED, Network
 from steer.guidance import Guidance, Stream
 
 Features = dict[Stream, Tensor]  # stream -> (B, F)
@@ -35,6 +35,11 @@ class Flight:
             else:
                 cached.setdefault(id(network), (network, {}))[1][stream] = strength
         self._streams += [CachedStreams(*one, shown, lanes, room) for one in cached.values()]
+
+    @property
+    def nbytes(self) -> int:
+        """What the lanes need in memory beside the weights, allocated with the first text."""
+        return sum(streams.nbytes for streams in self._streams)
 
     @contextmanager
     def engaged(self, *, merge: bool) -> Iterator[None]:
@@ -91,6 +96,12 @@ class CachedStreams:
         self.slots = Slots(parts, capacity, network.device)
         self._kinds = [list(alike) for _, alike in groupby(self.streams, key=lambda stream: stream.context)]
 
+    @property
+    def nbytes(self) -> int:
+        """The slots, contexts that are remembered, and each row's features and each lane's logits in float32."""
+        tokens = len(self.strengths) * self.slots.capacity + REMEMBERED
+        return tokens * self.network.bytes_per_token + 3 * 4 * self.lanes * self.network.vocabulary
+
     def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:
         features: Features = {}
         for part, streams in zip(self.slots.parts, self._kinds, strict=True):
@@ -124,6 +135,10 @@ class WindowStream:
         self.network, self.stream, self.streams = network, stream, {stream: strength}
         self.size = stream.context.size or 0
         self.windows: list[tuple[int, ...]] = [(0,)] * lanes
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.windows) * (self.size * self.network.bytes_per_token + 4 * self.network.vocabulary)
 
     def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:
         for lane, contexts in zip(lanes, shown, strict=True):
