@@ -1,6 +1,7 @@
 """A LoRA adapter with a strength for each row, in the place of PEFT's one number for all."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -38,7 +39,32 @@ class Dial:
         self.strengths: Tensor | None = None  # of the rows that have any; None where PEFT is in charge
         self.uniform = True  # all of these are 1
         self.is_merged = False
+        self.seen: list[tuple[_Layer, Tensor]] | None = None  # which layer was given what, while that is watched
         self._layers = [_Layer(self, layer, adapter) for layer in layers]
+
+    def join(self, forward: Callable[[], object]) -> None:
+        """Let the layers that are given the same tensor in a forward, such as q, k and v, share one product."""
+        self.seen = []
+        try:
+            forward()
+        finally:
+            seen, self.seen = self.seen, None
+        families: list[list[_Layer]] = []
+        before = None
+        for layer, x in seen:
+            if x is before and layer not in families[-1]:
+                families[-1].append(layer)
+            else:
+                families.append([layer])
+            before = x
+        # One that is run more than once, or not at all on these few tokens, stays by itself.
+        runs = Counter(layer for family in families for layer in family)
+        for family in families:
+            if all(runs[layer] == 1 for layer in family):
+                _Family(family)
+        for layer in self._layers:
+            if not hasattr(layer, "family"):
+                _Family([layer])
 
     def holds(self, weight: Tensor) -> bool:
         """Whether some adapted layer has these very weights."""
@@ -77,24 +103,21 @@ class Dial:
             yield
         finally:
             self.strengths, self.uniform = before
+            for layer in self._layers:
+                layer.family.given = None
 
 
 class _Layer:
-    """One adapted layer's forward: y = W x, and for the rows that have a strength, + strength * B A x.
+    """One adapted layer: y = W x, and for the rows that have a strength, + strength * B A x."""
 
-    A stands below W in one matrix, of which W is a view: one product gives W x and A x.
-    """
+    family: "_Family"
 
     def __init__(self, dial: Dial, layer: Any, adapter: str) -> None:
         self.dial, self.plain, self.base = dial, layer.forward, layer.get_base_layer()
         self.delta = partial(layer.get_delta_weight, adapter)
-        weight = self.base.weight
-        stored = weight.data.mT if isinstance(self.base, Conv1D) else weight.data  # (out, in)
-        self.size = len(stored)
-        down, up = (part[adapter].weight.detach().to(weight.dtype) for part in (layer.lora_A, layer.lora_B))
-        self.both = torch.cat([stored, down])  # (out + r, in)
-        weight.data = self.both[: self.size].mT if isinstance(self.base, Conv1D) else self.both[: self.size]
-        self.up = (up * layer.scaling[adapter]).mT.contiguous()  # (r, out)
+        kind = self.base.weight.dtype
+        self.down = layer.lora_A[adapter].weight.detach().to(kind)  # (r, in)
+        self.up = (layer.lora_B[adapter].weight.detach() * layer.scaling[adapter]).to(kind)  # (out, r)
         layer.forward = self
 
     @torch.no_grad()
@@ -104,16 +127,60 @@ class _Layer:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         strengths = self.dial.strengths
-        if strengths is None or not len(strengths):
-            plain: Tensor = self.plain(x, *args, **kwargs) if strengths is None else self.base(x)
+        if strengths is None:
+            if self.dial.seen is not None:
+                self.dial.seen.append((self, x))
+            plain: Tensor = self.plain(x, *args, **kwargs)
             return plain
-        rows, both = len(strengths), linear(x, self.both)
+        if not len(strengths):
+            bare: Tensor = self.base(x)
+            return bare
+        return self.family.of(self, x)
+
+
+class _Family:
+    """Layers that are given the same tensor, as one product: their W and A in one matrix, of which each W is a view.
+
+    The first to be asked computes for all; the others take their columns, if it is the same tensor indeed.
+    """
+
+    def __init__(self, layers: Sequence[_Layer]) -> None:
+        self.dial = layers[0].dial
+        weights = [layer.base.weight for layer in layers]
+        turned = [isinstance(layer.base, Conv1D) for layer in layers]
+        stored = [w.data.mT if turn else w.data for w, turn in zip(weights, turned, strict=True)]  # (out, in)
+        self.matrix = torch.cat([*stored, *(layer.down for layer in layers)])
+        self.up = torch.block_diag(*(layer.up.mT for layer in layers)).contiguous()  # (all r, all out)
+        biases = [layer.base.bias for layer in layers]
+        self.bias = None
+        if any(bias is not None for bias in biases):
+            sizes = zip(biases, stored, strict=True)
+            self.bias = torch.cat([w.new_zeros(len(w)) if b is None else b.detach() for b, w in sizes])
+        self.columns, first = {}, 0
+        for layer, weight, turn, w in zip(layers, weights, turned, stored, strict=True):
+            self.columns[layer] = slice(first, first + len(w))
+            view = self.matrix[first : first + len(w)]
+            weight.data = view.mT if turn else view
+            first += len(w)
+            layer.family = self
+        self.size = first
+        self.given: Tensor | None = None
+        self.made: Tensor
+
+    def of(self, layer: _Layer, x: Tensor) -> Tensor:
+        if x is not self.given:
+            self.given, self.made = x, self._product(x)
+        return self.made[..., self.columns[layer]]
+
+    def _product(self, x: Tensor) -> Tensor:
+        strengths = self.dial.strengths
+        assert strengths is not None
+        rows, both = len(strengths), linear(x, self.matrix)
         result, low = both[..., : self.size], both[:rows, ..., self.size :]
-        if self.base.bias is not None:
-            result += self.base.bias
+        if self.bias is not None:
+            result += self.bias
         if not self.dial.uniform:
             low = low * strengths
-        width = both.shape[-1]
-        mine = both[:rows].view(-1, width)[:, : self.size]
+        mine = both[:rows].view(-1, both.shape[-1])[:, : self.size]
         mine.addmm_(low.reshape(-1, low.shape[-1]), self.up)
         return result

@@ -45,6 +45,7 @@ class Network:
         }
         if self._decoder is None or self._head is None or kinds - {"full_attention", "sliding_attention", "global"}:
             raise self._unservable()
+        self._join()
         self.linear = type(self._head) is Linear and self._head.bias is None and self._head_is_all()
         self._probe()
 
@@ -132,6 +133,16 @@ class Network:
     def _run(self, **inputs: Any) -> Tensor:
         found: Tensor = self._decoder(**inputs).last_hidden_state if self.linear else self.model(**inputs).logits
         return found
+
+    @torch.no_grad()
+    def _join(self) -> None:
+        """Find out which adapted layers are given the same tensor."""
+        if self.dial is not None:
+            ids = torch.arange(3, 6, device=self.device)[None] % self.vocabulary
+            try:
+                self.dial.join(lambda: self.model(ids, use_cache=False))
+            except Exception as error:
+                raise ValueError(f"model {self.name}: its forward fails ({type(error).__name__}: {error})") from error
 
     @torch.inference_mode()
     def _head_is_all(self) -> bool:
