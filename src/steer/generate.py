@@ -156,7 +156,8 @@ class Generator:
         requests = [request for _, _, _, request in planned]
         if number == 0:
             shown_to = [request.contexts for request in requests]
-            say(f"{self.name}: {plan(self.pair, self.guidance, shown_to, room, self.settings.lanes)}")
+            base, needs = self.pair.base, plan(self.pair, self.guidance, shown_to, room, self.settings.lanes)
+            say(f"{self.name}: {str(base.dtype).removeprefix('torch.')} on {base.device.type}; {needs}")
         completions = decode(
             self.pair,
             self.guidance,

@@ -115,6 +115,7 @@ class Run:
     @cached_property
     def rival(self) -> "Generator":
         """Plain nucleus sampling from the same checkpoint, as many texts through the same gates."""
+        from steer.engine.tally import Tally
         from steer.guidance import domain
 
         s = self.settings
@@ -126,6 +127,7 @@ class Run:
             settings=s.generate.model_copy(update={"until": "count"}),
             folder=self.folder / "baseline",
             name="baseline",
+            tally=Tally(),
         )
 
     def records(self, part: str) -> list[Record]:

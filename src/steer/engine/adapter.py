@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -114,7 +113,6 @@ class _Layer:
 
     def __init__(self, dial: Dial, layer: Any, adapter: str) -> None:
         self.dial, self.plain, self.base = dial, layer.forward, layer.get_base_layer()
-        self.delta = partial(layer.get_delta_weight, adapter)
         kind = self.base.weight.dtype
         self.down = layer.lora_A[adapter].weight.detach().to(kind)  # (r, in)
         self.up = (layer.lora_B[adapter].weight.detach() * layer.scaling[adapter]).to(kind)  # (out, r)
@@ -122,8 +120,9 @@ class _Layer:
 
     @torch.no_grad()
     def merge(self, strength: float) -> None:
-        weight = self.base.weight
-        weight.data = (weight.float() + strength * self.delta().float()).to(weight.dtype)
+        weight, turned = self.base.weight, isinstance(self.base, Conv1D)
+        merged = torch.addmm(weight.data.mT if turned else weight.data, self.up, self.down, alpha=strength)
+        weight.data = merged.mT if turned else merged
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         strengths = self.dial.strengths
