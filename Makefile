@@ -13,13 +13,13 @@ test: $(VENV)/tested  ## lint, types and tests; again only when something has ch
 	@echo "tests have passed for this state of the sources"
 
 lint: $(VENV)/installed-dev
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts benchmarks
+	$(BIN)/ruff format --check src tests scripts benchmarks
 	$(BIN)/mypy
 
 format: $(VENV)/installed-dev
-	$(BIN)/ruff check --fix src tests scripts
-	$(BIN)/ruff format src tests scripts
+	$(BIN)/ruff check --fix src tests scripts benchmarks
+	$(BIN)/ruff format src tests scripts benchmarks
 
 slow: $(VENV)/installed-dev  ## what takes long, or needs real data: STEER_DATA=folder STEER_MODELS=folder make slow
 	$(BIN)/python -m pytest -m slow
