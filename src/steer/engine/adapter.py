@@ -74,8 +74,15 @@ class Dial:
         """strengths: (R,) of the rows to come, those of 0 last."""
         rows = int((strengths != 0).sum())
         assert not strengths[rows:].any(), "rows without the adapter stand last"
-        with self._set(strengths[: 0 if self.is_merged else rows]):
+        mine = strengths[: 0 if self.is_merged else rows]
+        before = self.strengths, self.uniform
+        self.strengths, self.uniform = mine[:, None, None], bool((mine == 1).all())
+        try:
             yield
+        finally:
+            self.strengths, self.uniform = before
+            for layer in self._layers:
+                layer.family.given = None
 
     @contextmanager
     def merged(self, strength: float) -> Iterator[None]:
@@ -83,7 +90,7 @@ class Dial:
 
         On leaving, the weights are the same tensors as before: adding and taking away would round.
         """
-        before = [layer.base.weight.data for layer in self._layers]
+        before = [layer.matrix for layer in self._layers]
         try:
             for layer in self._layers:
                 layer.merge(strength)
@@ -91,19 +98,8 @@ class Dial:
             yield
         finally:
             self.is_merged = False
-            for layer, weight in zip(self._layers, before, strict=True):
-                layer.base.weight.data = weight
-
-    @contextmanager
-    def _set(self, strengths: Tensor) -> Iterator[None]:
-        before = self.strengths, self.uniform
-        self.strengths, self.uniform = strengths[:, None, None], bool((strengths == 1).all())
-        try:
-            yield
-        finally:
-            self.strengths, self.uniform = before
-            for layer in self._layers:
-                layer.family.given = None
+            for layer, matrix in zip(self._layers, before, strict=True):
+                layer.matrix = matrix
 
 
 class _Layer:
@@ -118,11 +114,19 @@ class _Layer:
         self.up = (layer.lora_B[adapter].weight.detach() * layer.scaling[adapter]).to(kind)  # (out, r)
         layer.forward = self
 
+    @property
+    def matrix(self) -> Tensor:
+        """W, (out, in), however the layer keeps it."""
+        data: Tensor = self.base.weight.data
+        return data.mT if isinstance(self.base, Conv1D) else data
+
+    @matrix.setter
+    def matrix(self, matrix: Tensor) -> None:
+        self.base.weight.data = matrix.mT if isinstance(self.base, Conv1D) else matrix
+
     @torch.no_grad()
     def merge(self, strength: float) -> None:
-        weight, turned = self.base.weight, isinstance(self.base, Conv1D)
-        merged = torch.addmm(weight.data.mT if turned else weight.data, self.up, self.down, alpha=strength)
-        weight.data = merged.mT if turned else merged
+        self.matrix = torch.addmm(self.matrix, self.up, self.down, alpha=strength)
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         strengths = self.dial.strengths
@@ -145,23 +149,19 @@ class _Family:
 
     def __init__(self, layers: Sequence[_Layer]) -> None:
         self.dial = layers[0].dial
-        weights = [layer.base.weight for layer in layers]
-        turned = [isinstance(layer.base, Conv1D) for layer in layers]
-        stored = [w.data.mT if turn else w.data for w, turn in zip(weights, turned, strict=True)]  # (out, in)
-        self.matrix = torch.cat([*stored, *(layer.down for layer in layers)])
+        self.matrix = torch.cat([*(layer.matrix for layer in layers), *(layer.down for layer in layers)])
         self.up = torch.block_diag(*(layer.up.mT for layer in layers)).contiguous()  # (all r, all out)
         biases = [layer.base.bias for layer in layers]
         self.bias = None
         if any(bias is not None for bias in biases):
-            sizes = zip(biases, stored, strict=True)
-            self.bias = torch.cat([w.new_zeros(len(w)) if b is None else b.detach() for b, w in sizes])
+            none = [layer.up.new_zeros(len(layer.up)) for layer in layers]
+            self.bias = torch.cat([n if b is None else b.detach() for b, n in zip(biases, none, strict=True)])
         self.columns, first = {}, 0
-        for layer, weight, turn, w in zip(layers, weights, turned, stored, strict=True):
-            self.columns[layer] = slice(first, first + len(w))
-            view = self.matrix[first : first + len(w)]
-            weight.data = view.mT if turn else view
-            first += len(w)
+        for layer in layers:
+            self.columns[layer] = slice(first, first + len(layer.up))
+            layer.matrix = self.matrix[self.columns[layer]]
             layer.family = self
+            first += len(layer.up)
         self.size = first
         self.given: Tensor | None = None
         self.made: Tensor

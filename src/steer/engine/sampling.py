@@ -1,4 +1,4 @@
-"""From combined logits to one token a row: pure functions on (B, V), each chained after the last.
+"""From combined logits to one token a row: functions on (B, V), each chained after the last.
 
 The filters are those of `transformers` (temperature, top-k, top-p, min-p, in this order); the noise is a function of
 (sample seed, step, token id) alone, so that a text does not depend on the batch in which it was drawn.
@@ -70,19 +70,15 @@ def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling, tally:
     if sampling.temperature == 0:
         return logits.argmax(-1)
     logits = logits.float()
+    vocabulary = torch.arange(logits.shape[-1], device=logits.device)
     filters = sampling.top_k or sampling.top_p < 1 or sampling.min_p
-    if logits.shape[-1] <= CANDIDATES or not filters:
-        return _drawn(filtered(logits, sampling), seeds, step, torch.arange(logits.shape[-1], device=logits.device))
+    if len(vocabulary) <= CANDIDATES or not filters:
+        return _drawn(filtered(logits, sampling), seeds, step, vocabulary)
     scores, tokens, enough = candidates(logits, sampling)
     drawn = _drawn(scores, seeds, step, tokens)
     if not enough.all():
         rest = ~enough
-        drawn[rest] = _drawn(
-            filtered(logits[rest], sampling),
-            seeds[rest],
-            step[rest],
-            torch.arange(logits.shape[-1], device=rest.device),
-        )
+        drawn[rest] = _drawn(filtered(logits[rest], sampling), seeds[rest], step[rest], vocabulary)
         if tally:
             tally.full_sorts += int(rest.sum())
     return drawn

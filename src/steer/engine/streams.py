@@ -16,7 +16,7 @@ from steer.guidance import Guidance, Stream
 Features = dict[Stream, Tensor]  # stream -> (B, F)
 
 # A prefix is shared from so many tokens on, and by so many lanes: attention in two places costs a little more for each
-# row, a copy of the prefix costs memory and is read anew by every row (benchmarks/README.md).
+# row, a copy of the prefix costs memory and is read anew by every row (benchmarks/levers.py).
 SHARED_TOKENS, SHARED_LANES = 64, 8
 
 
@@ -84,21 +84,23 @@ class CachedStreams:
     ):
         self.network, self.lanes = network, lanes
         self.streams = dict(sorted(streams.items(), key=lambda item: (item[1] == 0, item[0].context.kind)))
-        self.strengths = torch.tensor(list(self.streams.values())).repeat_interleave(lanes)
+        self._kinds = [list(alike) for _, alike in groupby(self.streams, key=lambda stream: stream.context)]
         parts, capacity = [], 0
-        for _, alike in groupby(self.streams, key=lambda stream: stream.context):
-            members = list(alike)
+        for members in self._kinds:
             longest = max(len(contexts.of(members[0].context)) for contexts in shown)
             window = network.window is not None and network.window < longest + room
             shared = longest >= SHARED_TOKENS and lanes >= SHARED_LANES and not window
             parts.append((len(members) * lanes, shared))
             capacity = max(capacity, room + (0 if shared else longest))
         self.slots = Slots(parts, capacity, network.device)
-        self._kinds = [list(alike) for _, alike in groupby(self.streams, key=lambda stream: stream.context)]
+        self._spread()
+
+    def _spread(self) -> None:
+        self.strengths = torch.tensor(list(self.streams.values())).repeat_interleave(self.lanes)
 
     @property
     def nbytes(self) -> int:
-        """The slots, contexts that are remembered, and each row's features and each lane's logits in float32."""
+        """The slots, the contexts that are remembered, and each lane's logits, three times in float32."""
         tokens = len(self.strengths) * self.slots.capacity + REMEMBERED
         return tokens * self.network.bytes_per_token + 3 * 4 * self.lanes * self.network.vocabulary
 
@@ -125,7 +127,7 @@ class CachedStreams:
     def keep(self, lanes: Sequence[int]) -> None:
         self.slots.keep(lanes, self.lanes)
         self.lanes = len(lanes)
-        self.strengths = torch.tensor(list(self.streams.values())).repeat_interleave(self.lanes)
+        self._spread()
 
 
 class WindowStream:
