@@ -1,43 +1,61 @@
 """Attention in two places under one softmax, rows that begin and end when they please: against one full pass."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny import add_adapter, make_model
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from steer.engine.attention import joined, partial
-from steer.engine.cache import Slots
+from steer.engine import attention
+from steer.engine.cache import Prefix, Slots
 from steer.engine.network import Network
 
 ARCHITECTURES = ["llama", "gpt2", "gpt_neox", "qwen2", "gemma2"]
 
 
-@pytest.mark.parametrize("length", [1, 7, 229])
+@pytest.mark.parametrize("chunk", [2**23, 4096])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_two_parts_are_the_whole(length, dtype):
-    torch.manual_seed(length)
-    query, key, value = (torch.randn(4, 3, n, 16).to(dtype) for n in (2, length + 40, length + 40))
-    mask = torch.zeros(4, 1, 1, 40, dtype=dtype)
-    mask[1, ..., 5:] = -torch.inf
-    first = partial(query, key[:, :, :length], value[:, :, :length], None, 0.25)
-    second = partial(query, key[:, :, length:], value[:, :, length:], mask, 0.25)
-    whole = torch.cat([torch.zeros(4, 1, 1, length), mask.float()], -1)
-    expected = scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=whole, scale=0.25)
-    assert (joined(first, second).float() - expected).abs().max() < (1e-5 if dtype == torch.float32 else 0.02)
-
-
-def test_the_slow_way_of_soft_caps_is_the_same_where_there_is_none():
+def test_attention_in_two_places_is_that_on_the_whole_sequence(monkeypatch, dtype, shared, softcap, chunk):
+    """Five rows on prefixes of 229 and 7 tokens that alternate, one begun two tokens after the others."""
+    monkeypatch.setattr(attention, "CHUNK", chunk)
     torch.manual_seed(0)
-    query, key, value = (torch.randn(2, 2, n, 8) for n in (1, 30, 30))
-    mask = torch.zeros(2, 1, 1, 30)
-    mask[0, ..., 9:] = -torch.inf
-    quick, slow = (partial(query, key, value, mask, 0.3, cap) for cap in (None, 1e6))
-    for a, b in zip(quick, slow, strict=True):
-        assert (a - b).abs().max() < 1e-5
-    capped, mass = partial(query, key, value, mask, 0.3, 0.5)
-    scores = (query @ key.mT * 0.3 / 0.5).tanh() * 0.5 + mask
-    assert (capped - scores.softmax(-1) @ value).abs().max() < 1e-5
-    assert (mass - scores.logsumexp(-1)).abs().max() < 1e-5
+    heads, width, layer = 2, 16, SimpleNamespace(layer_idx=0)
+
+    def prefix(length: int) -> Prefix:
+        keys, values = (torch.randn(heads, length, width).to(dtype) for _ in range(2))
+        return Prefix((keys,), (values,), torch.zeros(1))
+
+    prefixes = [prefix(n) for n in (229, 7)]
+    slots = Slots([(5, shared)], 240, torch.device("cpu"))
+    held: list[list[Tensor]] = []  # row -> keys and values, (H, T, D)
+
+    def place(row: int, prefix: Prefix) -> None:
+        slots.place(slots.parts[0], row, prefix)
+        slots.regroup()
+        held[row:] = [[prefix.keys[0], prefix.values[0]], *held[row + 1 :]]
+
+    for row in range(5):
+        place(row, prefixes[row % 2])
+    for step in range(5):
+        if step == 2:
+            place(4, prefixes[1])
+        slots.step()
+        query, key, value = (torch.randn(5, n, 1, width).to(dtype) for n in (6, heads, heads))
+        slots.update(key, value, 0)
+        found, _ = attention.attend(layer, query, key, value, None, slots=slots, scaling=0.3, softcap=softcap)
+        for row in range(5):
+            held[row] = [torch.cat([old, new[row]], 1) for old, new in zip(held[row], (key, value), strict=True)]
+            keys, values = (tensor.double().repeat_interleave(3, 0) for tensor in held[row])
+            if softcap is None:
+                expected = scaled_dot_product_attention(query[row].double(), keys, values, scale=0.3)
+            else:
+                scores = (query[row].double() @ keys.mT * 0.3 / softcap).tanh() * softcap
+                expected = scores.softmax(-1) @ values
+            assert (found[row, 0] - expected[:, 0]).abs().max() < (1e-5 if dtype == torch.float32 else 0.03)
 
 
 @pytest.mark.parametrize("shared", [True, False])

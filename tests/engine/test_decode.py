@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
 
 from steer import guidance as g
 from steer.config import Sampling
+from steer.engine import streams
 from steer.engine.contexts import contexts, text_ids
 from steer.engine.decode import Completion, Request, decode
 from steer.engine.logprobs import guided_logprobs
@@ -123,8 +124,11 @@ def test_every_token_follows_from_the_slow_way(pair, oracle, guidance):
 # Batches
 
 
+@pytest.mark.parametrize("shared", [0, streams.SHARED])
 @pytest.mark.parametrize("guidance", KINDS, ids=str)
-def test_a_text_does_not_depend_on_what_is_drawn_beside_it(pair, guidance):
+def test_a_text_does_not_depend_on_what_is_drawn_beside_it(pair, guidance, shared, monkeypatch):
+    """shared: the bytes from which on prefixes are; tiny ones otherwise never are."""
+    monkeypatch.setattr(streams, "SHARED", shared)
     requests, sampling = make_requests(pair, 24), Sampling()
     many = ids_of(decode(pair, guidance, requests, sampling, lanes=16))
     for lanes, count in ((1, 6), (4, 12)):

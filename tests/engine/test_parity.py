@@ -9,6 +9,7 @@ from oracle import Oracle
 from tiny import TEXTS, add_adapter, make_model, make_tokenizer
 
 from steer import guidance as g
+from steer.engine import streams
 from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
@@ -31,8 +32,10 @@ def served(request):
     return Pair(Network(adapted, request.param), tokenizer, request.param), oracle
 
 
+@pytest.mark.parametrize("shared", [0, streams.SHARED], ids=["shared", "copied"])
 @pytest.mark.parametrize("guidance", GUIDANCES, ids=str)
-def test_equals_separate_full_passes(served, guidance):
+def test_equals_separate_full_passes(served, guidance, shared, monkeypatch):
+    monkeypatch.setattr(streams, "SHARED", shared)
     pair, oracle = served
     found = guided_logprobs(pair, guidance, prompt=PROMPT, text=TEXT, negatives=NEGATIVES)
     text = found.token_ids.tolist()

@@ -11,7 +11,7 @@ from scipy import stats
 from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from steer.config import Sampling
-from steer.engine.sampling import candidates, draw, exponential, filtered, min_p, plausible, top_k, top_p
+from steer.engine.sampling import candidates, draw, exponential, filtered, largest, min_p, plausible, top_k, top_p
 from steer.engine.tally import Tally
 
 INF = math.inf
@@ -341,6 +341,19 @@ def test_settings_cannot_be_changed():
 LARGE = 3000  # tokens, more than are looked at first
 
 
+@pytest.mark.parametrize("size", [LARGE, 16_384, 20_003])
+def test_the_largest_are_found_in_blocks(size):
+    torch.manual_seed(size)
+    rows = torch.randn(5, size)
+    rows[1, :-3] = -INF
+    rows[2, 7:1100] += 100
+    values, tokens = largest(rows, 1024)
+    assert torch.equal(values, rows.topk(1024).values)
+    assert torch.equal(rows.gather(1, tokens), values)
+    assert all(len(set(row)) == 1024 for row in tokens.tolist())
+
+
+@pytest.mark.parametrize("size", [LARGE, 20_003])
 @pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
 @pytest.mark.parametrize(
     "options",
@@ -355,14 +368,14 @@ LARGE = 3000  # tokens, more than are looked at first
     ],
     ids=str,
 )
-def test_among_the_likeliest_the_same_token_is_drawn(options, spread):
+def test_among_the_likeliest_the_same_token_is_drawn(options, spread, size):
     """Flat rows, where all of them would not do, and steep ones: every draw is that of the whole vocabulary."""
     sampling, tally = Sampling(**options), Tally()
     torch.manual_seed(0)
-    rows = torch.randn(40, LARGE) * spread
+    rows = torch.randn(40, size) * spread
     rows[3, 100:] = -INF
     seeds, steps = torch.arange(40), torch.arange(40) % 7
-    everything = filtered(rows, sampling) - exponential(seeds, steps, torch.arange(LARGE)).log()
+    everything = filtered(rows, sampling) - exponential(seeds, steps, torch.arange(size)).log()
     assert torch.equal(draw(rows, seeds, steps, sampling, tally), everything.argmax(-1))
     scores, tokens, enough = candidates(rows, sampling)
     assert tally.full_sorts == int((~enough).sum())

@@ -1,20 +1,20 @@
 """One new token a row against everything its row holds: the attention function that the engine gives `transformers`.
 
 What a row holds lies in its slot, or in two places: a prefix that exists once for all rows that begin with it, and the
-row's own slot. The softmax over both is exact: each is attended to by itself, and the two results are weighted by the
-mass of their scores, as flash attention does with its blocks (Dao et al. 2022).
+row's own slot. The scores of both stand side by side under one softmax. With one query a row, plain products beat
+the fused kernels, and a processor is quickest with them in float32 (benchmarks/levers.py).
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from steer.engine.cache import Part
 
 NAME = "steer"
+CHUNK = 2**23  # bytes: much larger pieces of memory come from the system each time, and slowly
 
 
 def attend(
@@ -35,60 +35,78 @@ def attend(
     The query heads that share a key head stand as so many queries of one row, so that no key is ever repeated.
     """
     rows, heads, _, width = query.shape
-    query = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
-    scale = width**-0.5 if scaling is None else scaling
+    of = key.shape[1]
+    query = (query * (width**-0.5 if scaling is None else scaling)).view(rows * of, heads // of, width)
+    kind = torch.float32 if query.device.type == "cpu" else query.dtype
+    exact = query.to(kind)
     done = []
     for part in slots.parts:
-        mine = query[part.rows]
-        keys, values = (store[module.layer_idx][part.rows, :, : part.used] for store in (slots.keys, slots.values))
-        mask = part.mask(sliding_window, query.dtype)
+        mine = slice(part.rows.start * of, part.rows.stop * of)
+        keys, values = (store[module.layer_idx][:, : part.used] for store in (part.keys, part.values))
+        scores = _capped(_product(exact[mine], keys, transposed=True), softcap)  # (N * H, Q, C)
+        mask = part.mask(sliding_window, scores.dtype)
+        if mask is not None:
+            scores.view(-1, of, *scores.shape[1:]).add_(mask)
         if part.prefixes:
-            own = partial(mine, keys, values, mask, scale, softcap)
-            done.append(joined(own, _prefixes(mine, part, module.layer_idx, scale, softcap)))
-        elif softcap is None:
-            done.append(scaled_dot_product_attention(mine, keys, values, attn_mask=mask, scale=scale))
+            done.append(_with_prefixes(part, module.layer_idx, query[mine], scores, values, softcap))
         else:
-            done.append(partial(mine, keys, values, mask, scale, softcap)[0])
+            done.append(_product(_shares(scores), values))
     out = done[0] if len(done) == 1 else torch.cat(done)
-    return out.reshape(rows, 1, heads, -1), None
+    return out.to(query.dtype).view(rows, 1, heads, -1), None
 
 
 AttentionInterface.register(NAME, attend)
 
 
-def partial(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, softcap: float | None = None
-) -> tuple[Tensor, Tensor]:
-    """Attention over some of the keys: the result (N, H, Q, D), and the log of its scores' mass (N, H, Q) float32."""
-    if query.device.type == "cpu" and softcap is None:
-        found: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, attn_mask=mask, scale=scale
-        )
-        return found
-    scores = (query @ key.mT).float() * scale
-    if softcap is not None:
-        scores = (scores / softcap).tanh() * softcap
-    if mask is not None:
-        scores = scores + mask
-    mass = scores.logsumexp(-1)
-    return (scores - mass[..., None]).exp().to(value.dtype) @ value, mass
+def _with_prefixes(part: Part, layer: int, query: Tensor, own: Tensor, values: Tensor, softcap: float | None) -> Tensor:
+    """query (N * H, Q, D), scores in the slots (N * H, Q, C), values there (N * H, C, D) -> (N * H, Q, D).
 
-
-def joined(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    """Two partial attentions under one softmax: each weighs what its mass is of both."""
-    share = (second[1] - first[1]).sigmoid()[..., None]
-    return torch.lerp(first[0], second[0], share.to(first[0].dtype))
-
-
-def _prefixes(query: Tensor, part: Part, layer: int, scale: float, softcap: float | None) -> tuple[Tensor, Tensor]:
-    """Every row's attention to its shared prefix: one product for all rows that have the same."""
-    rows, heads, queries, _ = query.shape
-    out = query.new_zeros(rows, heads, queries, part.prefixes[0][0].values[layer].shape[-1])
-    mass = torch.full((rows, heads, queries), -torch.inf, device=query.device)
+    One product for all rows that have the same prefix.
+    """
+    longest = max(prefix.length for prefix, _ in part.prefixes)
+    scores = own.new_empty((*own.shape[:2], longest + own.shape[-1]))
+    if part.ragged:
+        scores[..., :longest] = -torch.inf
+    scores[..., longest:] = own
+    by_row = (part.rows.stop - part.rows.start, -1)
+    query, in_prefixes = query.unflatten(0, by_row), scores.unflatten(0, by_row)[..., :longest]
     for prefix, mine in part.prefixes:
-        together = query[mine].transpose(0, 1).flatten(1, 2)[None]  # (1, H, n * Q, D)
-        keys, values = prefix.keys[layer][None], prefix.values[layer][None]
-        found, weight = partial(together, keys, values, None, scale, softcap)
-        out[mine] = found[0].unflatten(1, (-1, queries)).transpose(0, 1)
-        mass[mine] = weight[0].unflatten(1, (-1, queries)).transpose(0, 1).float()
-    return out, mass
+        found = _capped(_together(query[mine]) @ prefix.keys[layer].mT, softcap)  # (H, n * Q, P)
+        in_prefixes[mine, ..., : prefix.length] = _apart(found.to(scores.dtype), query)
+    shares = _shares(scores)
+    out = _product(shares[..., longest:], values)
+    shares, by_rows = shares.unflatten(0, by_row), out.unflatten(0, by_row)
+    for prefix, mine in part.prefixes:
+        share = _together(shares[mine, ..., : prefix.length]).to(query.dtype)
+        by_rows[mine] += _apart(share @ prefix.values[layer], query)
+    return out
+
+
+def _product(left: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
+    """(X, Q, A) by (X, A, B), or (X, B, A) transposed -> (X, Q, B).
+
+    What is kept in fewer bits than it is multiplied in is converted a piece at a time.
+    """
+    pieces = 1 if left.dtype == right.dtype else -(-right.numel() * left.element_size() // CHUNK)
+    converted = ((a, b.to(left.dtype)) for a, b in zip(left.chunk(pieces), right.chunk(pieces), strict=True))
+    found = [torch.bmm(a, b.mT if transposed else b) for a, b in converted]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _together(rows: Tensor) -> Tensor:
+    """(n, H, Q, X) -> (H, n * Q, X)"""
+    return rows.transpose(0, 1).flatten(1, 2)
+
+
+def _apart(rows: Tensor, query: Tensor) -> Tensor:
+    """(H, n * Q, X) -> (n, H, Q, X)"""
+    apart: Tensor = rows.unflatten(1, (-1, query.shape[2])).transpose(0, 1)
+    return apart
+
+
+def _capped(scores: Tensor, softcap: float | None) -> Tensor:
+    return scores if softcap is None else (scores / softcap).tanh() * softcap
+
+
+def _shares(scores: Tensor) -> Tensor:
+    return scores.softmax(-1, dtype=torch.float32).to(scores.dtype)

@@ -40,7 +40,10 @@ class Part:
     def __init__(self, slots: "Slots", rows: slice, shared: bool) -> None:
         self.slots, self.rows, self.shared = slots, rows, shared
         self.used = 0  # columns that hold something, the newest token's included
-        self.prefixes: list[tuple[Prefix, Tensor]] = []  # each shared prefix, and its rows counted from our first
+        self.prefixes: list[tuple[Prefix, Tensor | slice]] = []  # each shared one, and its rows from our first on
+        self.keys: list[Tensor] = []  # of each layer, (N * H, capacity, D)
+        self.values: list[Tensor] = []
+        self.ragged = False  # some prefix is shorter than another, or some row has none
         self._masks: dict[int | None, Tensor | None] = {}
 
     def regroup(self) -> None:
@@ -48,8 +51,15 @@ class Part:
         for row, prefix in enumerate(self.slots.prefixes[self.rows]):
             if prefix is not None:
                 rows.setdefault(prefix, []).append(row)
-        device = self.slots.device
-        self.prefixes = [(prefix, torch.tensor(mine, device=device)) for prefix, mine in rows.items()]
+        self.prefixes = [(prefix, self._index(mine)) for prefix, mine in rows.items()]
+        covered = sum(map(len, rows.values()))
+        self.ragged = covered < self.rows.stop - self.rows.start or len({prefix.length for prefix in rows}) > 1
+
+    def _index(self, rows: list[int]) -> Tensor | slice:
+        """Rows side by side are not copied when they are taken out."""
+        if rows[-1] - rows[0] == len(rows) - 1:
+            return slice(rows[0], rows[-1] + 1)
+        return torch.tensor(rows, device=self.slots.device)
 
     def step(self) -> None:
         self.used = int(self.slots.last[self.rows].max()) + 1
@@ -85,6 +95,7 @@ class Slots(Cache):  # type: ignore[misc]
         if not self.keys:
             for store, tensors in ((self.keys, prefix.keys), (self.values, prefix.values)):
                 store += [t.new_zeros(len(self.last), t.shape[0], self.capacity, t.shape[2]) for t in tensors]
+            self._view()
         if part.shared:
             self.last[row], self.offsets[row], self.prefixes[row] = -1, prefix.length, prefix
             return
@@ -127,7 +138,12 @@ class Slots(Cache):  # type: ignore[misc]
             for layer, tensor in enumerate(store):
                 store[layer] = tensor[where]
         self._divide([((part.rows.stop - part.rows.start) // of * len(lanes), part.shared) for part in self.parts])
+        self._view()
         self.regroup()
+
+    def _view(self) -> None:
+        for part in self.parts:
+            part.keys, part.values = ([t[part.rows].flatten(0, 1) for t in store] for store in (self.keys, self.values))
 
     def _divide(self, parts: Sequence[tuple[int, bool]]) -> int:
         self.parts, first = [], 0

@@ -179,7 +179,7 @@ class Network:
     def _stepwise(self, ids: Tensor, own: Tensor) -> Tensor:
         """What the engine makes of the probe's two rows, (2, 4, V): read the beginning, then three single tokens."""
         prefixes = [self.read(ids[:5].tolist(), 1.0), self.read(own[:3].tolist(), 0.0)]
-        self.bytes_per_token = prefixes[0].bytes_per_token
+        self.bytes_per_token, self.layers = prefixes[0].bytes_per_token, len(prefixes[0].keys)
         slots = Slots([(1, False), (1, True)], 8, self.device)
         for part, prefix in zip(slots.parts, prefixes, strict=True):
             slots.place(part, 0, prefix)

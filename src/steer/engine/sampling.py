@@ -13,6 +13,7 @@ from steer.config import Sampling
 from steer.engine.tally import Tally
 
 CANDIDATES = 1024  # the likeliest tokens, among which those that the filters keep nearly always are
+BLOCK = 8
 
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -89,7 +90,7 @@ def candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tens
 
     The probabilities are exact: their sum is taken over the whole vocabulary.
     """
-    top, tokens = logits.topk(CANDIDATES)
+    top, tokens = largest(logits, CANDIDATES)
     scores = top / sampling.temperature
     keep = torch.ones_like(scores, dtype=torch.bool)
     enough = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
@@ -110,6 +111,22 @@ def candidates(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tens
         enough |= ~likely[:, -1]
         keep &= likely
     return scores.masked_fill(~keep, -torch.inf), tokens, enough
+
+
+def largest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """What `topk` gives, values and token ids (B, k), in about half the time on a processor.
+
+    The k largest lie in the k blocks with the largest maxima, so that only these are looked through.
+    """
+    whole = logits.shape[-1] // BLOCK * BLOCK
+    if whole < 2 * k * BLOCK:
+        return logits.topk(k)
+    maxima = logits[:, :whole].unflatten(1, (-1, BLOCK)).amax(-1)
+    vocabulary = torch.arange(logits.shape[-1], device=logits.device)
+    best = vocabulary[:whole].view(-1, BLOCK)[maxima.topk(k, sorted=False).indices].flatten(1)
+    tokens = torch.cat([best, vocabulary[whole:].expand(len(logits), -1)], 1)
+    values, order = logits.gather(1, tokens).topk(k)
+    return values, tokens.gather(1, order)
 
 
 def _drawn(scores: Tensor, seeds: Tensor, step: Tensor, tokens: Tensor) -> Tensor:

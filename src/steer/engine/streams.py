@@ -15,9 +15,9 @@ from steer.guidance import Guidance, Stream
 
 Features = dict[Stream, Tensor]  # stream -> (B, F)
 
-# A prefix is shared from so many tokens on, and by so many lanes: attention in two places costs a little more for each
-# row, a copy of the prefix costs memory and is read anew by every row (benchmarks/levers.py).
-SHARED_TOKENS, SHARED_LANES = 64, 8
+# A prefix is shared where a copy for every lane would take so many bytes in each layer: smaller copies are read more
+# quickly than attention in two places takes (benchmarks/levers.py).
+SHARED = 2**21
 
 
 class Flight:
@@ -89,7 +89,7 @@ class CachedStreams:
         for members in self._kinds:
             longest = max(len(contexts.of(members[0].context)) for contexts in shown)
             window = network.window is not None and network.window < longest + room
-            shared = longest >= SHARED_TOKENS and lanes >= SHARED_LANES and not window
+            shared = lanes * longest * network.bytes_per_token // network.layers >= SHARED and not window
             parts.append((len(members) * lanes, shared))
             capacity = max(capacity, room + (0 if shared else longest))
         self.slots = Slots(parts, capacity, network.device)
