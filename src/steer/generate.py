@@ -130,10 +130,6 @@ class Generator:
         used = {i for record in self.real for i in text_ids(self.pair.tokenizer, record.text)}
         return self.pair.untrained(used)
 
-    def request(self, prompt: str, negatives: Sequence[Record], seed: int, room: int) -> Request:
-        shown = contexts(self.pair.tokenizer, prompt, [record.text for record in negatives])
-        return Request(shown, seed, room)
-
     def _round(self, number: int, before: Sequence[Sample], room: int, keeper: Gatekeeper) -> list[Sample]:
         pool = Pool(self.real, tuple(sample.record for sample in _accepted(before)))
         planned: list[tuple[Group, int, list[Record], Request]] = []
@@ -144,8 +140,9 @@ class Generator:
             drawn = pool.draw(self.negatives, group.labels, random.Random(_seed(self.seed, number, group.index, -1)))
             shown = fitting(self.pair.tokenizer, prompt, drawn, None if limit is None else limit - room)
             fewer += [f"{len(shown)} of {len(drawn)}"] * (len(shown) < len(drawn))
+            to_show = contexts(self.pair.tokenizer, prompt, [record.text for record in shown])
             for index in range(group.size):
-                request = self.request(prompt, shown, _seed(self.seed, number, group.index, index), room)
+                request = Request(to_show, _seed(self.seed, number, group.index, index), room)
                 planned.append((group, index, shown, request))
         if fewer:
             groups = planned[-1][0].index + 1

@@ -56,8 +56,8 @@ def read_text(tokenizer: Any, ids: Sequence[int], stop_ids: frozenset[int]) -> s
 
     That is another special token, an id beyond the tokenizer's, or bytes that are no character.
     """
-    body = [i for i in ids if i not in stop_ids]
-    if any(i in tokenizer.all_special_ids or i >= len(tokenizer) for i in body):
+    body, special, known = [i for i in ids if i not in stop_ids], set(tokenizer.all_special_ids), len(tokenizer)
+    if any(i in special or i >= known for i in body):
         return None
     text = str(tokenizer.decode(body, clean_up_tokenization_spaces=False)).strip()
     return None if "\ufffd" in text else text

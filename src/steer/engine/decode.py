@@ -19,6 +19,7 @@ from steer.engine.network import Network
 from steer.engine.sampling import draw, plausible
 from steer.engine.streams import Features, Flight
 from steer.engine.tally import Tally
+from steer.engine.trace import Trace, logprob
 from steer.guidance import Guidance
 
 
@@ -109,14 +110,16 @@ class _Loop:
         tally: Tally,
     ) -> None:
         self.pair, self.guidance, self.requests = pair, guidance, requests
-        self.sampling, self.logprobs, self.tally = sampling, logprobs, tally
+        self.sampling, self.tally = sampling, tally
         self.texts = [Completion() for _ in requests]
         self.flying: list[int | None] = [None] * min(lanes, len(requests))  # the request in each lane
         self.newest = torch.zeros(len(self.flying), dtype=torch.long)
         room = max(request.max_new_tokens for request in requests)
         shown = [request.contexts for request in requests]
+        self.stop_ids = pair.stop_ids
         self.suppressed = torch.tensor(suppress_tokens, dtype=torch.long, device=pair.base.device)
         self.flight = Flight(pair, guidance, shown, len(self.flying), room)
+        self.trace = Trace(pair, guidance.streams, len(self.flying)) if logprobs else None
 
     def run(self) -> Iterator[tuple[int, Completion]]:
         """Each request's number and text, as it ends."""
@@ -162,6 +165,8 @@ class _Loop:
             return empty
         kept = [lane for lane, i in enumerate(self.flying) if i is not None]
         self.flight.keep(kept)
+        if self.trace:
+            self.trace.keep(kept)
         self.flying, self.newest = [self.flying[lane] for lane in kept], self.newest[kept]
         return []
 
@@ -181,22 +186,28 @@ class _Loop:
         else:
             forced = [request.forced[t] for (request, _), t in zip(texts, steps, strict=True) if request.forced]
             tokens = torch.tensor(forced, device=combined.device)
-        if self.logprobs:
-            _record(self.pair, features, combined, passed, tokens, [text for _, text in texts])
-        ids = tokens.tolist()
-        for lane, (_, text), token in zip(lanes, texts, ids, strict=True):
+        self.newest[lanes] = tokens.cpu()
+        for (_, text), token in zip(texts, tokens.tolist(), strict=True):
             text.token_ids.append(token)
-            self.newest[lane] = token
-        return [lane for lane, (request, text) in zip(lanes, texts, strict=True) if _ended(self.pair, request, text)]
+        ended = [lane for lane, (request, text) in zip(lanes, texts, strict=True) if self._ended(request, text)]
+        if self.trace:
+            through = [True] * len(lanes) if passed is None else passed.gather(1, tokens[:, None])[:, 0].tolist()
+            self.trace.note(lanes, steps, features)
+            for lane, (_, text), value, passes in zip(lanes, texts, logprob(combined, tokens), through, strict=True):
+                text.combined.append(value)
+                text.plausible.append(passes)
+                if lane in ended or len(text.token_ids) % self.trace.span == 0:
+                    for stream, values in self.trace.read(lane, text.token_ids).items():
+                        text.logprobs.setdefault(str(stream), []).extend(values)
+        return ended
 
-
-def _ended(pair: Pair, request: Request, completion: Completion) -> bool:
-    if request.forced is not None:
-        return len(completion.token_ids) == len(request.forced)
-    if completion.token_ids[-1] in pair.stop_ids:
-        completion.finish = "stop"
-        return True
-    return len(completion.token_ids) >= request.max_new_tokens
+    def _ended(self, request: Request, text: Completion) -> bool:
+        if request.forced is not None:
+            return len(text.token_ids) == len(request.forced)
+        if text.token_ids[-1] in self.stop_ids:
+            text.finish = "stop"
+            return True
+        return len(text.token_ids) >= request.max_new_tokens
 
 
 def _combined(pair: Pair, guidance: Guidance, features: Features) -> Tensor:
@@ -215,31 +226,6 @@ def _passed(pair: Pair, guidance: Guidance, features: Features) -> Tensor | None
         return None
     network, _ = pair.locate(guidance.mask.stream)
     return plausible(network.head(features[guidance.mask.stream]), guidance.mask.alpha, guidance.mask.top_p)
-
-
-def _record(
-    pair: Pair,
-    features: Features,
-    combined: Tensor,
-    passed: Tensor | None,
-    tokens: Tensor,
-    completions: Sequence[Completion],
-) -> None:
-    """Note each drawn token's log-probability under every stream and under the normalised sum."""
-    column = tokens[:, None]
-    for stream, feature in features.items():
-        logits = pair.locate(stream)[0].head(feature)
-        for completion, value in zip(completions, _logprob(logits, column), strict=True):
-            completion.logprobs.setdefault(str(stream), []).append(value)
-    let_through = [True] * len(completions) if passed is None else passed.gather(1, column)[:, 0].tolist()
-    for completion, value, through in zip(completions, _logprob(combined, column), let_through, strict=True):
-        completion.combined.append(value)
-        completion.plausible.append(through)
-
-
-def _logprob(logits: Tensor, column: Tensor) -> list[float]:
-    values: list[float] = (logits.gather(1, column) - logits.logsumexp(-1, keepdim=True))[:, 0].tolist()
-    return values
 
 
 def _check_fits(pair: Pair, guidance: Guidance, request: Request) -> None:
