@@ -65,9 +65,13 @@ ENDLESS = {"bos_token_id": None, "eos_token_id": None}
 LLAMA = {"tie_word_embeddings": True, "max_position_embeddings": 2048, "num_key_value_heads": 3, **ENDLESS}
 WIDE = {"vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536}
 NARROW = {"vocab_size": 512, "hidden_size": 96, "intermediate_size": 192}
+LARGE = {"vocab_size": 49_152, "hidden_size": 1024, "intermediate_size": 4864}
 SHAPES = {
     "llama-135m": LlamaConfig(num_hidden_layers=30, num_attention_heads=9, **WIDE, **LLAMA),
     "gpt2": GPT2Config(n_positions=2048, **ENDLESS),
+    "llama-0.5b": LlamaConfig(
+        num_hidden_layers=24, num_attention_heads=16, **LARGE, **LLAMA | {"num_key_value_heads": 4}
+    ),
     "tiny": LlamaConfig(num_hidden_layers=2, num_attention_heads=6, **NARROW, **LLAMA),
 }
 GUIDANCE = {"d": parse("domain"), "e": parse("steer(0.2, 0.4)")}
@@ -82,10 +86,11 @@ FEW = 8  # tokens of the short run from which a step's time is told
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="llama-135m", metavar="llama-135m|gpt2")
+    parser.add_argument("--shape", choices=SHAPES, default="llama-135m", metavar="|".join(SHAPES))
     parser.add_argument("--negatives", type=int, nargs="+", default=[229, 1024], metavar="TOKENS")
     parser.add_argument("--samples", type=int, nargs="+", metavar="N", help="default: 1 4 16 32 64")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--device", default="cpu", help="such as cuda; the machine's name goes into the file")
     parser.add_argument("--spread", type=float, default=4.0, help="of the logits; less makes the nucleus larger")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
@@ -107,7 +112,8 @@ def main() -> None:
         print(profile(Bench(args), args.negatives[0], max(args.samples or SAMPLES)))
     elif args.memory:
         Bench(args).seconds(args.memory, args.negatives[0], MANY, args.new_tokens)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        print(torch.cuda.max_memory_allocated() / 2**20 if args.device.startswith("cuda") else peak)
     else:
         compare(args)
 
@@ -117,7 +123,12 @@ def compare(args: argparse.Namespace) -> None:
     memory = memory_peaks(args) if {"d", "e"} <= set(args.only) else {}
     bench, file, rows = Bench(args), args.out / f"decode-{args.shape}.json", []
     facts = {"shape": args.shape, "dtype": args.dtype, "new_tokens": args.new_tokens, "repeats": args.repeats}
-    facts |= {"guidance": str(GUIDANCE["e"]), "nucleus": bench.nucleus(), "machine": machine(), "memory_mib": memory}
+    facts |= {
+        "guidance": str(GUIDANCE["e"]),
+        "nucleus": bench.nucleus(),
+        "machine": machine(args.device),
+        "memory_mib": memory,
+    }
     print(f"{args.shape}, {args.dtype}, {args.threads} threads; typical nucleus {facts['nucleus']} tokens")
     print(f"{'negatives':>9}{'samples':>9}" + "".join(f"{name:>9}" for name in COLUMNS), flush=True)
     for negatives, samples, names in plan(args):
@@ -177,6 +188,7 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.shape, self.dtype, self.spread = args.shape, getattr(torch, args.dtype), args.spread
+        self.device = torch.device(args.device)
         self.rng, self.models = random.Random(0), {}
 
     def model(self, name: str) -> Any:
@@ -185,6 +197,7 @@ class Bench:
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(SHAPES[self.shape], dtype=self.dtype).eval()
             sharpen(model, self.spread)
+            model = model.to(self.device)
             if name != "f":
                 model = adapted(model)
             if name in "bc":
@@ -203,7 +216,13 @@ class Bench:
         shown = [groups[i // GROUP] for i in range(samples)]
         start = time.perf_counter()
         (ours if name in GUIDANCE else theirs)(name, model, shown, tokens)
+        self.wait()
         return time.perf_counter() - start
+
+    def wait(self) -> None:
+        """Until the device has done what it was given: an accelerator's work goes on behind a call's return."""
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
 
     def ids(self, count: int) -> tuple[int, ...]:
         return tuple(self.rng.choices(range(SHAPES[self.shape].vocab_size), k=count))
@@ -211,17 +230,18 @@ class Bench:
     @torch.inference_mode()
     def limit(self, rows: int) -> float:
         """Milliseconds of a bare forward of so many rows; the first of them warms up."""
-        ids, times = torch.tensor(self.ids(rows))[:, None], []
+        ids, times = torch.tensor(self.ids(rows), device=self.device)[:, None], []
         for _ in range(11):
             start = time.perf_counter()
             self.model("f")(ids, use_cache=False)
+            self.wait()
             times.append(1000 * (time.perf_counter() - start))
         return median(times[1:])
 
     @torch.inference_mode()
     def nucleus(self) -> int:
         """How many tokens hold 0.9 of the probability at a typical position: what the samplers have to deal with."""
-        logits = self.model("f")(torch.tensor([self.ids(256)])).logits[0].float()
+        logits = self.model("f")(torch.tensor([self.ids(256)], device=self.device)).logits[0].float()
         return int((logits.softmax(-1).sort(descending=True).values.cumsum(-1) < 0.9).sum(-1).median()) + 1
 
 
@@ -257,12 +277,15 @@ def ours(name: str, pair: Pair, shown: Sequence[Contexts], tokens: int) -> None:
 
 
 def theirs(name: str, model: Any, shown: Sequence[Contexts], tokens: int) -> None:
-    prompts = torch.tensor([c.prompt for c in shown])
+    prompts = torch.tensor([c.prompt for c in shown], device=model.device)
     options: dict[str, Any] = {"attention_mask": torch.ones_like(prompts), "max_new_tokens": tokens}
     if name == "a":
         options["logits_processor"] = [OtherStreams(model, shown)]
     elif name == "b":
-        options |= {"guidance_scale": 1.4, "negative_prompt_ids": torch.tensor([c.negatives for c in shown])}
+        options |= {
+            "guidance_scale": 1.4,
+            "negative_prompt_ids": torch.tensor([c.negatives for c in shown], device=model.device),
+        }
     drawn = model.generate(input_ids=prompts, do_sample=True, temperature=1.0, top_p=0.9, top_k=0, **options)
     assert drawn.shape == (len(shown), PROMPT + tokens)
 
@@ -272,8 +295,8 @@ class OtherStreams(LogitsProcessor):
 
     def __init__(self, model: Any, shown: Sequence[Contexts]) -> None:
         self.model, self.caches = model, (DynamicCache(), DynamicCache())
-        self.prompts = torch.tensor([contexts.prompt for contexts in shown])
-        self.negatives = torch.tensor([contexts.negatives for contexts in shown])
+        self.prompts = torch.tensor([contexts.prompt for contexts in shown], device=model.device)
+        self.negatives = torch.tensor([contexts.negatives for contexts in shown], device=model.device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         # The context manager `disable_adapter()` takes stock of every layer; these two only throw the switch.
@@ -291,7 +314,7 @@ class OtherStreams(LogitsProcessor):
 def memory_peaks(args: argparse.Namespace) -> dict[str, float]:
     """MiB of d, and of e at each length of the negatives, each in a process of its own."""
     runs = {"d": ("d", args.negatives[0])} | {f"e with {n} negatives": ("e", n) for n in args.negatives}
-    options = ("shape", "dtype", "spread", "new_tokens", "threads")
+    options = ("shape", "dtype", "device", "spread", "new_tokens", "threads")
     same = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in options]
     peaks = {}
     for title, (name, negatives) in runs.items():
@@ -301,12 +324,13 @@ def memory_peaks(args: argparse.Namespace) -> dict[str, float]:
     return rounded(peaks)
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str = "cpu") -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*: (.+)", info.read_text()) if info.is_file() else None
     return {
         "cpu": named[1] if named else platform.processor() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
         "threads": torch.get_num_threads(),
         "versions": {module.__name__: module.__version__ for module in (torch, transformers, peft)},
     }
