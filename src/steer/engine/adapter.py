@@ -84,7 +84,7 @@ class Dial:
         finally:
             self.strengths, self.uniform = before
             for layer in self._layers:
-                layer.family.given = None
+                layer.family.forget()
 
     @contextmanager
     def merged(self, strength: float) -> Iterator[None]:
@@ -171,12 +171,22 @@ class _Family:
             first += len(layer.up)
         self.size = first
         self.given: Tensor | None = None
-        self.made: Tensor
+        self.made: Tensor | None = None
+        self.left = 0  # how many of them have still to ask
 
     def of(self, layer: _Layer, x: Tensor) -> Tensor:
         if x is not self.given:
-            self.given, self.made = x, self._product(x)
-        return self.made[..., self.columns[layer]]
+            self.given, self.made, self.left = x, self._product(x), len(self.columns)
+        assert self.made is not None
+        mine = self.made[..., self.columns[layer]]
+        self.left -= 1
+        if not self.left:
+            self.forget()
+        return mine
+
+    def forget(self) -> None:
+        """Let go of what was computed, which for a long context is much in every layer."""
+        self.given = self.made = None
 
     def _product(self, x: Tensor) -> Tensor:
         strengths = self.dial.strengths

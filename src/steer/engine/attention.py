@@ -87,10 +87,12 @@ def _product(left: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor
 
     What is kept in fewer bits than it is multiplied in is converted a piece at a time.
     """
-    pieces = 1 if left.dtype == right.dtype else -(-right.numel() * left.element_size() // CHUNK)
-    converted = ((a, b.to(left.dtype)) for a, b in zip(left.chunk(pieces), right.chunk(pieces), strict=True))
-    found = [torch.bmm(a, b.mT if transposed else b) for a, b in converted]
-    return found[0] if len(found) == 1 else torch.cat(found)
+    pieces = -(-right.numel() * left.element_size() // CHUNK)
+    if left.dtype == right.dtype or pieces == 1:
+        right = right.to(left.dtype)
+        return torch.bmm(left, right.mT if transposed else right)
+    pairs = ((a, b.to(left.dtype)) for a, b in zip(left.chunk(pieces), right.chunk(pieces), strict=True))
+    return torch.cat([torch.bmm(a, b.mT if transposed else b) for a, b in pairs])
 
 
 def _together(rows: Tensor) -> Tensor:
