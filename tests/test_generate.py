@@ -11,6 +11,7 @@ import toy
 
 from steer import guidance as g
 from steer.config import Gates, Generation, Negatives, Sampling
+from steer.engine import sampling
 from steer.engine.decode import Completion
 from steer.generate import PATIENCE, BudgetError, Generator, converged, convergence, generate
 from steer.records import Record, Sample
@@ -418,3 +419,13 @@ def test_a_sum_of_zero_or_less_is_warned_of(generator, capsys):
             count=1, settings={"attempts": 1}, guidance=-1.0 * g.domain, sampling=Sampling(max_new_tokens=1)
         ).run()
     assert "warning: the weights of -domain add up to -1" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_the_quick_sampler_is_sorted_and_told(generator, capsys, monkeypatch):
+    whole = generator().run()
+    assert "sorted" not in capsys.readouterr().err
+    monkeypatch.setattr(sampling, "CANDIDATES", 2)
+    quick = generator()
+    assert said(quick.run()) == said(whole)
+    assert quick.tally.full_sorts > 0
+    assert f"for {quick.tally.full_sorts} tokens the whole vocabulary was sorted" in capsys.readouterr().err

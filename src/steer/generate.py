@@ -98,6 +98,11 @@ class Generator:
                 note = ", ".join(f"{n} {verdict}" for verdict, n in sorted(refused.items()))
                 progress.advance(len(_accepted(drawn)), note and f"refused: {note}")
                 number += 1
+        if self.tally.full_sorts:
+            say(
+                f"{self.name}: for {self.tally.full_sorts:,} tokens the whole vocabulary was sorted, which is slow: "
+                "too many were likely enough to be drawn (a lower sampling.temperature or top_p leaves fewer)"
+            )
         return samples
 
     def finished(self, samples: Sequence[Sample]) -> bool:

@@ -328,6 +328,15 @@ def test_without_negatives_eta_changes_nothing(pair):
     assert plain != ids_of(decode(pair, g.steer(2.0, 0.0), requests, Sampling()))
 
 
+def test_streams_that_see_the_same_are_computed_once(pair):
+    alone = contexts(pair.tokenizer, PROMPTS[0])
+    beside = contexts(pair.tokenizer, PROMPTS[0], TEXTS[:1])
+    for shown, rows in (([alone] * 3, 6), ([alone, beside, alone], 9)):
+        flight = Flight(pair, g.steer(0.5, 0.9), shown, 3, 8)
+        assert len(flight._streams[0].strengths) == rows
+        assert set(flight.start(range(3), shown)) == set(g.steer(0.5, 0.9).streams)
+
+
 def test_a_context_too_long_is_refused_with_its_numbers(pair):
     shown = contexts(pair.tokenizer, PROMPTS[0], TEXTS)
     size = len(shown.negatives)

@@ -28,9 +28,15 @@ class Flight:
         self.device = pair.base.device
         cached: dict[int, tuple[Network, dict[Stream, float]]] = {}
         self._streams: list[CachedStreams | WindowStream] = []
+        self._twins: dict[Stream, Stream] = {}  # streams that see what another one sees, and need no rows
+        first: dict[tuple[object, ...], Stream] = {}
         for stream in guidance.streams:
             network, strength = pair.locate(stream)
-            if stream.context.kind == "tail":
+            seen = stream.context if stream.context.kind == "tail" else tuple(c.of(stream.context) for c in shown)
+            twin = first.setdefault((id(network), strength, seen), stream)
+            if twin is not stream:
+                self._twins[stream] = twin
+            elif stream.context.kind == "tail":
                 self._streams.append(WindowStream(network, stream, strength, lanes))
             else:
                 cached.setdefault(id(network), (network, {}))[1][stream] = strength
@@ -55,12 +61,15 @@ class Flight:
 
     def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:
         """Begin a text in each of these lanes -> the features (n, F) from which their first tokens are drawn."""
-        return {stream: rows for s in self._streams for stream, rows in s.start(lanes, shown).items()}
+        return self._all({stream: rows for s in self._streams for stream, rows in s.start(lanes, shown).items()})
 
     def advance(self, tokens: Tensor) -> Features:
         """tokens: the newest of every lane, (B,) -> the features after them."""
         tokens = tokens.to(self.device)
-        return {stream: rows for s in self._streams for stream, rows in s.advance(tokens).items()}
+        return self._all({stream: rows for s in self._streams for stream, rows in s.advance(tokens).items()})
+
+    def _all(self, features: Features) -> Features:
+        return features | {stream: features[twin] for stream, twin in self._twins.items()}
 
     def vacate(self, lane: int) -> None:
         """The lane's text has ended."""
