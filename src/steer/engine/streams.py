@@ -17,7 +17,7 @@ Features = dict[Stream, Tensor]  # stream -> (B, F)
 
 # A prefix is shared where a copy for every lane would take so many bytes in each layer: smaller copies are read more
 # quickly than attention in two places takes (benchmarks/levers.py).
-SHARED = 2**21
+SHARED = 3 * 2**19
 
 
 class Flight:
