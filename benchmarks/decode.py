@@ -342,7 +342,7 @@ def rounded(figures: dict[str, float]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def clock(*places: tuple[str, Any, str]) -> Iterator[tuple[Counter[str], Counter[str]]]:
-    """Seconds and calls by part, told by functions that are wrapped meanwhile.
+    """Seconds and calls by part, told by functions that are wrapped meanwhile; a device is waited for in each.
 
     places: (part, owner, name of the owner's function).
     """
@@ -353,6 +353,8 @@ def clock(*places: tuple[str, Any, str]) -> Iterator[tuple[Counter[str], Counter
         def wrapped(*args: Any, **options: Any) -> Any:
             start = time.perf_counter()
             result = call(*args, **options)
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
             seconds[part] += time.perf_counter() - start
             calls[part] += 1
             return result
@@ -414,7 +416,7 @@ def time_generation(args: argparse.Namespace) -> None:
         "lanes_in_flight": round(generator.tally.computed / calls["forward"], 1),
         "occupancy": round(generator.tally.occupancy, 3),
         "full_sorts": generator.tally.full_sorts,
-        "machine": machine(),
+        "machine": machine(str(generator.pair.base.device)),
     }
     print("\n".join(f"{name}: {value}" for name, value in facts.items()))
     write_json(args.out / "decode-generate.json", facts)

@@ -4,8 +4,9 @@
     python benchmarks/levers.py --compile    # what torch.compile makes of a bare forward (needs a C++ compiler)
 
 First a step of `steer(0.2, 0.4)` on the shape of `decode.py` (negatives of 229 tokens, without head and sampler), the
-same with the adapter off and with attention left out, beside a bare forward without its head. Then single operations
-against what they replaced, on as many layers in turn as keep them from being in the processor's cache.
+same with the adapter off (and with it the joined products) and with attention left out, beside a bare forward without
+its head. Then single operations against what they replaced, on as many layers in turn as keep them from being in the
+processor's cache.
 """
 
 import argparse

@@ -90,8 +90,8 @@ class Generation(_Section):
     """How many samples, in rounds of groups; the samples of a group share one draw of negatives.
 
     until: "count", or "converged" to stop earlier, when novelty and coverage have stopped moving.
-    attempts: the budget, in drawn texts for each one wanted. lanes: texts in flight at once, which changes no text;
-    None is as many as memory allows, up to 32.
+    attempts: the budget, in drawn texts for each one wanted. lanes: texts in flight at once, which changes no text
+    in float32, and in bfloat16 only near ties; None is as many as memory allows, up to 32.
     """
 
     count: int = Field(200, ge=1)

@@ -1,7 +1,7 @@
 """Algorithm 1 as rounds: snapshot the pool, draw groups against it, judge them, let the accepted ones join.
 
-A round's texts depend on the run's seed, the round, and what was accepted before it, and on nothing else: not on the
-lanes in flight, and not on whether the run was stopped in between.
+A round's texts depend on the run's seed, the round, and what was accepted before it: not on whether the run was stopped
+in between, and not on the lanes in flight, but for near ties in bfloat16.
 """
 
 import hashlib

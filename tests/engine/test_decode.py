@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, TopPLogitsWarper
 from steer import guidance as g
 from steer.config import Sampling
 from steer.engine import streams
-from steer.engine.contexts import contexts, text_ids
+from steer.engine.contexts import Contexts, contexts, text_ids
 from steer.engine.decode import Completion, Request, decode
 from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
@@ -230,6 +230,30 @@ def test_suppressed_tokens_are_not_drawn_and_all_others_as_before(pair, oracle):
     assert stats.chisquare(observed, fitted, sum_check=False).pvalue > 1e-3
 
 
+def test_the_mask_lets_something_pass_that_may_be_drawn(pair):
+    """A mask that keeps but the likeliest token, which is suppressed: the next one takes its place."""
+    shown, guidance = contexts(pair.tokenizer, "Stars?"), g.domain | g.Mask(g.domain, alpha=1.0)
+    none: list[int] = []
+    for _ in range(3):
+        (found,) = decode(pair, guidance, [Request(shown, 0, 1)], Sampling(), suppress_tokens=[0, *none])
+        assert found.token_ids[0] not in [0, *none]
+        none += found.token_ids
+
+
+def test_decodings_that_overlap_do_not_leave_their_weights_behind(pair):
+    """One strength goes with merged weights: nothing else runs on them meanwhile, and afterwards they are as before."""
+    before = {name: weight.clone() for name, weight in pair.base.model.state_dict().items()}
+    first, second = (decode(pair, 1.0 * g.domain, make_requests(pair, 3), Sampling(), lanes=1) for _ in range(2))
+    next(first)
+    with pytest.raises(RuntimeError, match="finish that decoding first"):
+        next(second)
+    with pytest.raises(RuntimeError, match="finish that decoding first"):
+        guided_logprobs(pair, STEER, prompt="Stars?", text=TEXTS[0])
+    list(first)
+    assert all(torch.equal(weight, before[name]) for name, weight in pair.base.model.state_dict().items())
+    assert guided_logprobs(pair, STEER, prompt="Stars?", text=TEXTS[0]).combined.isfinite().all()
+
+
 # Greedy, and where a text ends
 
 
@@ -348,6 +372,9 @@ def test_a_context_too_long_is_refused_with_its_numbers(pair):
         next(decode(pair, STEER, [good, bad], Sampling(), lanes=1))
     # The others see less than that, and a window never holds more than its size.
     assert len(list(decode(pair, g.domain[g.tail(4)] - 0.2 * g.base, [bad], Sampling(temperature=0)))) == 1
+    long = Contexts((5,) * 250, (5,), (0,))
+    with pytest.raises(ValueError, match=r"domain\[tail\(400\)\] is shown 250 tokens and 10 are to follow"):
+        next(decode(pair, g.domain[g.tail(400)] - 0.2 * g.base[g.bare], [Request(long, 0, 10)], Sampling()))
 
 
 def test_a_guidance_without_streams_is_refused(pair):

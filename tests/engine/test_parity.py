@@ -9,7 +9,10 @@ from oracle import Oracle
 from tiny import TEXTS, add_adapter, make_model, make_tokenizer
 
 from steer import guidance as g
-from steer.engine import streams
+from steer.config import Sampling
+from steer.engine import streams, trace
+from steer.engine.contexts import contexts
+from steer.engine.decode import Request, decode
 from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
@@ -46,6 +49,25 @@ def test_equals_separate_full_passes(served, guidance, shared, monkeypatch):
         assert (found.streams[str(stream)] - expected).abs().max() < 1e-5
     combined = oracle.combined(guidance, found.contexts, text).gather(1, found.token_ids[:, None])[:, 0]
     assert (found.combined - combined).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("span", [4, trace.SPAN])
+def test_numbers_noted_while_drawing_are_those_of_separate_passes(served, span, monkeypatch):
+    """Lanes that are refilled and closed, texts longer and shorter than what is kept of them."""
+    monkeypatch.setattr(trace, "SPAN", span)
+    pair, oracle = served
+    guidance = g.steer() | g.Mask(g.domain, alpha=0.05)
+    shown = contexts(pair.tokenizer, PROMPT, NEGATIVES)
+    requests = [Request(shown, seed, length) for seed, length in enumerate((3, 9, 4, 8, 1, 12, 5))]
+    names = {str(stream): list(shown.of(stream.context)) for stream in guidance.streams}
+    for found in decode(pair, guidance, requests, Sampling(temperature=1.5), lanes=3, logprobs=True):
+        column = torch.tensor(found.token_ids)[:, None]
+        for stream in guidance.streams:
+            expected = oracle.logprobs(stream, names[str(stream)], found.token_ids).gather(1, column)[:, 0]
+            assert (torch.tensor(found.logprobs[str(stream)]) - expected).abs().max() < 2e-5
+        expected = oracle.combined(guidance, names, found.token_ids).gather(1, column)[:, 0]
+        assert (torch.tensor(found.combined) - expected).abs().max() < 2e-5
+        assert len(found.plausible) == len(found.token_ids)
 
 
 def test_streams_differ(served):
@@ -97,7 +119,9 @@ def test_an_adapter_on_the_head_is_combined_after_it():
     assert (found.combined - expected.gather(1, found.token_ids[:, None])[:, 0]).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("options", [{"use_dora": True}, {"bias": "all"}, {"modules_to_save": ["lm_head"]}])
+@pytest.mark.parametrize(
+    "options", [{"use_dora": True}, {"bias": "all"}, {"lora_bias": True}, {"modules_to_save": ["lm_head"]}]
+)
 def test_adapters_without_a_dial_are_refused(options):
     from peft import LoraConfig, get_peft_model
 

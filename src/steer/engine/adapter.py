@@ -29,7 +29,11 @@ class Dial:
         config = model.peft_config[adapter]
         layers = [module for module in model.modules() if isinstance(module, LoraLayer) and adapter in module.scaling]
         plain = isinstance(config, LoraConfig) and not (
-            config.use_dora or config.modules_to_save or config.bias != "none" or config.trainable_token_indices
+            config.use_dora
+            or config.lora_bias
+            or config.modules_to_save
+            or config.bias != "none"
+            or config.trainable_token_indices
         )
         if not plain or not layers or any(layer.lora_variant or not isinstance(layer, Linear) for layer in layers):
             raise ValueError(
@@ -39,7 +43,7 @@ class Dial:
             )
         self.strengths: Tensor | None = None  # of the rows that have any; None where PEFT is in charge
         self.uniform = True  # all of these are 1
-        self.is_merged = False
+        self.merged_at: float | None = None  # the strength that is in the weights
         self.seen: list[tuple[_Layer, Tensor]] | None = None  # which layer was given what, while that is watched
         self._layers = [_Layer(self, layer, adapter) for layer in layers]
 
@@ -67,6 +71,11 @@ class Dial:
             if not hasattr(layer, "family"):
                 _Family([layer])
 
+    @property
+    def nbytes(self) -> int:
+        """What a second copy of all adapted weights takes, while they are merged."""
+        return sum(layer.matrix.nbytes for layer in self._layers)
+
     def holds(self, weight: Tensor) -> bool:
         """Whether some adapted layer has these very weights."""
         return any(layer.base.weight is weight for layer in self._layers)
@@ -76,9 +85,14 @@ class Dial:
         """strengths: (R,) of the rows to come, those of 0 last."""
         rows = int((strengths != 0).sum())
         assert not strengths[rows:].any(), "rows without the adapter stand last"
-        mine = strengths[: 0 if self.is_merged else rows]
+        if self.merged_at is not None:
+            if not (strengths == self.merged_at).all():
+                raise RuntimeError(f"the adapter is in the weights at {self.merged_at}: finish that decoding first")
+            rows = 0
+        mine = strengths[:rows]
         before = self.strengths, self.uniform
-        self.strengths, self.uniform = mine[:, None, None], bool((mine == 1).all())
+        self.strengths = mine[:, None, None].to(self._layers[0].matrix.device)
+        self.uniform = bool((mine == 1).all())
         try:
             yield
         finally:
@@ -90,16 +104,19 @@ class Dial:
     def merged(self, strength: float) -> Iterator[None]:
         """The adapter in the weights themselves, for rows that all have one strength; then no row needs a product.
 
-        On leaving, the weights are the same tensors as before: adding and taking away would round.
+        On leaving, the weights are the same tensors as before: adding and taking away would round. Raises RuntimeError
+        where it is merged already.
         """
+        if self.merged_at is not None:
+            raise RuntimeError(f"the adapter is in the weights at {self.merged_at}: finish that decoding first")
         before = [layer.matrix for layer in self._layers]
         try:
             for layer in self._layers:
                 layer.merge(strength)
-            self.is_merged = True
+            self.merged_at = strength
             yield
         finally:
-            self.is_merged = False
+            self.merged_at = None
             for layer, matrix in zip(self._layers, before, strict=True):
                 layer.matrix = matrix
 

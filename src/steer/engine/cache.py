@@ -110,7 +110,7 @@ class Slots(Cache):  # type: ignore[misc]
         self.last[row], self.offsets[row], self.prefixes[row] = -1, 0, None
 
     def regroup(self) -> None:
-        """Comes after rows have been placed or vacated."""
+        """Comes after rows have been placed."""
         for part in self.parts:
             part.regroup()
 
@@ -133,11 +133,12 @@ class Slots(Cache):  # type: ignore[misc]
         rows = torch.tensor([first + lane for first in range(0, len(self.last), of) for lane in lanes])
         self.last, self.offsets = self.last[rows], self.offsets[rows]
         self.prefixes = [self.prefixes[row] for row in rows.tolist()]
+        # First of all, as the parts' views would keep every layer's old slots until the last has been moved.
+        self._divide([((part.rows.stop - part.rows.start) // of * len(lanes), part.shared) for part in self.parts])
         where = rows.to(self.device)
         for store in (self.keys, self.values):
             for layer, tensor in enumerate(store):
                 store[layer] = tensor[where]
-        self._divide([((part.rows.stop - part.rows.start) // of * len(lanes), part.shared) for part in self.parts])
         self._view()
         self.regroup()
 

@@ -90,9 +90,9 @@ def decode(
                     yield done.pop(upcoming)
                     upcoming += 1
         except torch.OutOfMemoryError:
-            if lanes == 1:
+            if min(lanes, len(left)) == 1:
                 raise
-            lanes //= 2
+            lanes = min(lanes, len(left)) // 2
 
 
 class _Loop:
@@ -175,7 +175,7 @@ class _Loop:
         """Draw the next token in each of these lanes (B); those whose text has ended with it."""
         texts = [(self.requests[i], self.texts[i]) for lane in lanes if (i := self.flying[lane]) is not None]
         combined = _combined(self.pair, self.guidance, features)  # (B, V)
-        passed = _passed(self.pair, self.guidance, features)  # (B, V) bool, or None
+        passed = self._passed(features)  # (B, V) bool, or None
         steps = [len(text.token_ids) for _, text in texts]
         if texts[0][0].forced is None:
             allowed = combined if passed is None else combined.masked_fill(~passed, -torch.inf)
@@ -193,13 +193,26 @@ class _Loop:
         if self.trace:
             through = [True] * len(lanes) if passed is None else passed.gather(1, tokens[:, None])[:, 0].tolist()
             self.trace.note(lanes, steps, features)
-            for lane, (_, text), value, passes in zip(lanes, texts, logprob(combined, tokens), through, strict=True):
+            for (_, text), value, passes in zip(texts, logprob(combined, tokens), through, strict=True):
                 text.combined.append(value)
                 text.plausible.append(passes)
-                if lane in ended or len(text.token_ids) % self.trace.span == 0:
-                    for stream, values in self.trace.read(lane, text.token_ids).items():
-                        text.logprobs.setdefault(str(stream), []).extend(values)
+            full = [len(text.token_ids) % self.trace.span == 0 for _, text in texts]
+            due = [i for i, lane in enumerate(lanes) if full[i] or lane in ended]
+            noted = self.trace.read([lanes[i] for i in due], [texts[i][1].token_ids for i in due]) if due else []
+            for i, streams in zip(due, noted, strict=True):
+                for stream, values in streams.items():
+                    texts[i][1].logprobs.setdefault(str(stream), []).extend(values)
         return ended
+
+    def _passed(self, features: Features) -> Tensor | None:
+        """Which tokens the mask lets pass, (B, V): of those that may be drawn at least the likeliest."""
+        mask = self.guidance.mask
+        if mask is None:
+            return None
+        reference = self.pair.locate(mask.stream)[0].head(features[mask.stream])
+        if len(self.suppressed):
+            reference = reference.index_fill(1, self.suppressed, -torch.inf)
+        return plausible(reference, mask.alpha, mask.top_p)
 
     def _ended(self, request: Request, text: Completion) -> bool:
         if request.forced is not None:
@@ -217,15 +230,9 @@ def _combined(pair: Pair, guidance: Guidance, features: Features) -> Tensor:
         network, _ = pair.locate(stream)
         term = weight * features[stream].float()
         mixed[id(network)] = (network, mixed[id(network)][1] + term if id(network) in mixed else term)
-    logits = [network.head(total.to(network.dtype)) for network, total in mixed.values()]
+    # Features that are logits already stay in float32.
+    logits = [n.head(total.to(n.dtype) if n.linear else total) for n, total in mixed.values()]
     return logits[0] if len(logits) == 1 else torch.stack(logits).sum(0)
-
-
-def _passed(pair: Pair, guidance: Guidance, features: Features) -> Tensor | None:
-    if guidance.mask is None:
-        return None
-    network, _ = pair.locate(guidance.mask.stream)
-    return plausible(network.head(features[guidance.mask.stream]), guidance.mask.alpha, guidance.mask.top_p)
 
 
 def _check_fits(pair: Pair, guidance: Guidance, request: Request) -> None:
@@ -235,7 +242,10 @@ def _check_fits(pair: Pair, guidance: Guidance, request: Request) -> None:
         limit = network.context_limit
         if not shown:
             raise ValueError(f"{stream}: nothing stands before the text, not even a token that begins a document")
-        if stream.context.kind != "tail" and limit is not None and shown + request.max_new_tokens > limit:
+        longest = shown + request.max_new_tokens
+        if stream.context.kind == "tail":
+            longest = min(len(request.contexts.prompt) + request.max_new_tokens, stream.context.size or longest)
+        if limit is not None and longest > limit:
             raise ValueError(
                 f"{stream} is shown {shown} tokens and {request.max_new_tokens} are to follow, but {network.name} "
                 f"holds {limit}: shorten the prompt, show fewer negatives, or lower sampling.max_new_tokens"

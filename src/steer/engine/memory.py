@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from steer.engine.contexts import Contexts
 from steer.engine.models import Pair
 from steer.engine.streams import Flight
@@ -29,21 +27,10 @@ class Plan:
 
 def plan(pair: Pair, guidance: Guidance, shown: Sequence[Contexts], room: int, lanes: int | None = None) -> Plan:
     """The lanes for texts of up to `room` tokens: as asked, or up to LANES and as many as fit, at least one."""
-    free = free_memory(pair.base.device)
+    free = pair.base.free_memory()
     chosen = min(lanes or LANES, max(1, len(shown)))
     while True:
         needed = Flight(pair, guidance, shown, chosen, room).nbytes
         if lanes or chosen == 1 or needed <= (1 - SPARE) * free:
             return Plan(chosen, needed, free)
         chosen //= 2
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that could still be allocated."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "mps":
-        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    import psutil
-
-    return int(psutil.virtual_memory().available)

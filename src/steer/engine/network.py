@@ -14,6 +14,7 @@ from steer.engine import attention
 from steer.engine.adapter import Dial
 from steer.engine.cache import Prefix, Slots
 
+MERGE = 0.5  # of the free memory may go to a second copy of the adapted weights
 REMEMBERED = 4096  # tokens of contexts that have been read and may be asked for again
 
 
@@ -75,7 +76,7 @@ class Network:
 
     def read(self, ids: Sequence[int], strength: float) -> Prefix:
         """Read a context by itself, T ids; a context that was read lately is not read again."""
-        key = (tuple(ids), strength, self.dial is not None and self.dial.is_merged)
+        key = (tuple(ids), strength, self.dial is not None and self.dial.merged_at is not None)
         if key not in self._prefixes:
             self._prefixes[key] = self._read(ids, strength)
         self._prefixes.move_to_end(key)
@@ -90,7 +91,8 @@ class Network:
             torch.tensor([ids], device=self.device), strength, past_key_values=cache, use_cache=True
         )
         keys, values = ([getattr(layer, name)[0] for layer in cache.layers] for name in ("keys", "values"))
-        return Prefix(tuple(keys), tuple(values), features[0, -1])
+        # Not a view, which would keep the features of all positions.
+        return Prefix(tuple(keys), tuple(values), features[0, -1].clone())
 
     @torch.inference_mode()
     def features(self, ids: Tensor, strength: float, **options: Any) -> Tensor:
@@ -120,12 +122,30 @@ class Network:
         """(..., F) features -> (..., V) float32 logits."""
         return (self._head(features) if self.linear else features).float()
 
+    def merging(self, strength: float) -> int:
+        """The bytes that `merged` takes; 0 where it changes nothing, as it does where they are not to be had."""
+        # Weights that are the embedding's, too, would change it.
+        if self.dial is None or not strength or self.dial.holds(self.model.get_input_embeddings().weight):
+            return 0
+        return self.dial.nbytes if self.dial.nbytes <= MERGE * self.free_memory() else 0
+
     def merged(self, strength: float) -> Any:
         """The adapter in the weights themselves while it lasts, for rows that are all of one strength."""
-        # Weights that are the embedding's, too, would change it.
-        if self.dial is None or self.dial.holds(self.model.get_input_embeddings().weight):
+        if self.dial is None or not self.merging(strength):
             return contextlib.nullcontext()
         return self.dial.merged(strength)
+
+    def free_memory(self) -> int:
+        """Bytes that could still be allocated on the network's device."""
+        if self.device.type == "cuda":
+            # What torch holds in reserve is free for torch.
+            reserve = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            return int(torch.cuda.mem_get_info(self.device)[0]) + reserve
+        if self.device.type == "mps":
+            return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+        import psutil
+
+        return int(psutil.virtual_memory().available)
 
     def _at(self, strengths: Tensor) -> Any:
         return contextlib.nullcontext() if self.dial is None else self.dial.at(strengths.to(self.dtype))
@@ -162,7 +182,7 @@ class Network:
         ids = torch.arange(3, 11, device=self.device) % self.vocabulary
         own = torch.cat([ids[:3], ids[5:]])
         try:
-            expected = torch.stack([self._plain(ids, 1.0)[4:], self._plain(own, 0.0)[2:]])
+            expected = torch.stack([self.model(ids[None], use_cache=False).logits[0, 4:].float(), self._bare(own)[2:]])
         except Exception as error:
             raise ValueError(f"model {self.name}: its forward fails ({type(error).__name__}: {error})") from error
         # bfloat16 keeps 8 bits; a wrong mask is larger than rounding by far.
@@ -196,8 +216,8 @@ class Network:
             "use a decoder-only model with ordinary attention (Llama, Qwen, Mistral, Gemma 2, GPT-2, GPT-NeoX, ...)"
         )
 
-    def _plain(self, ids: Tensor, strength: float) -> Tensor:
-        """The model's own forward without a cache, the adapter at one strength: (T,) ids -> (T, V) logits."""
-        with self._at(torch.full((1,), strength)):
+    def _bare(self, ids: Tensor) -> Tensor:
+        """The model's own forward without a cache and without the adapter: (T,) ids -> (T, V) logits."""
+        with self._at(torch.zeros(1)):
             logits: Tensor = self.model(ids[None], use_cache=False).logits.float()
         return logits[0]

@@ -66,7 +66,7 @@ def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling, tally:
 
     The largest of logit + Gumbel noise is an exact draw from the softmax. seeds and step: (B,) int64. What the filters
     keep is looked for among the likeliest tokens; where it may be more than these, the whole row is sorted, and the
-    tally says for how many. Both ways draw the same token.
+    tally says for how many. Both ways draw the same token, but for ties at the edge of what is kept.
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)

@@ -15,8 +15,8 @@ from steer.guidance import Guidance, Stream
 
 Features = dict[Stream, Tensor]  # stream -> (B, F)
 
-# A prefix is shared where a copy for every lane would take so many bytes in each layer: smaller copies are read more
-# quickly than attention in two places takes (benchmarks/levers.py).
+# A prefix is shared where that saves copies of so many bytes in each layer: smaller copies are read more quickly than
+# attention in two places takes (benchmarks/levers.py).
 SHARED = 3 * 2**19
 
 
@@ -45,19 +45,23 @@ class Flight:
     @property
     def nbytes(self) -> int:
         """What the lanes need in memory beside the weights, allocated with the first text."""
-        return sum(streams.nbytes for streams in self._streams)
+        merged = sum(network.merging(strength) for network, strength in self._single())
+        return merged + sum(streams.nbytes for streams in self._streams)
 
     @contextmanager
     def engaged(self, *, merge: bool) -> Iterator[None]:
         """merge: where a network's streams have one strength only, its adapter is part of the weights meanwhile."""
+        with ExitStack() as stack:
+            for network, strength in self._single() if merge else ():
+                stack.enter_context(network.merged(strength))
+            yield
+
+    def _single(self) -> list[tuple[Network, float]]:
+        """The networks whose streams are all of one strength."""
         strengths: dict[int, tuple[Network, set[float]]] = {}
         for streams in self._streams:
             strengths.setdefault(id(streams.network), (streams.network, set()))[1].update(streams.streams.values())
-        with ExitStack() as stack:
-            for network, wanted in strengths.values():
-                if merge and len(wanted) == 1:
-                    stack.enter_context(network.merged(*wanted))
-            yield
+        return [(network, next(iter(wanted))) for network, wanted in strengths.values() if len(wanted) == 1]
 
     def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:
         """Begin a text in each of these lanes -> the features (n, F) from which their first tokens are drawn."""
@@ -94,13 +98,19 @@ class CachedStreams:
         self.network, self.lanes = network, lanes
         self.streams = dict(sorted(streams.items(), key=lambda item: (item[1] == 0, item[0].context.kind)))
         self._kinds = [list(alike) for _, alike in groupby(self.streams, key=lambda stream: stream.context)]
+        self._prefixes = 0  # tokens that stand in shared prefixes
         parts, capacity = [], 0
         for members in self._kinds:
-            longest = max(len(contexts.of(members[0].context)) for contexts in shown)
+            texts = [contexts.of(members[0].context) for contexts in shown]
+            longest = max(map(len, texts))
+            # Of so many lanes at once, how many different ones are to be expected.
+            distinct = -(-lanes * len(set(texts)) // len(texts))
             window = network.window is not None and network.window < longest + room
-            shared = lanes * longest * network.bytes_per_token // network.layers >= SHARED and not window
+            saved = (lanes - distinct) * longest * network.bytes_per_token // network.layers
+            shared = saved >= SHARED and not window
             parts.append((len(members) * lanes, shared))
             capacity = max(capacity, room + (0 if shared else longest))
+            self._prefixes += len(members) * distinct * longest if shared else 0
         self.slots = Slots(parts, capacity, network.device)
         self._spread()
 
@@ -110,7 +120,7 @@ class CachedStreams:
     @property
     def nbytes(self) -> int:
         """The slots, the contexts that are remembered, and each lane's logits, three times in float32."""
-        tokens = len(self.strengths) * self.slots.capacity + REMEMBERED
+        tokens = len(self.strengths) * self.slots.capacity + max(REMEMBERED, self._prefixes)
         return tokens * self.network.bytes_per_token + 3 * 4 * self.lanes * self.network.vocabulary
 
     def start(self, lanes: Sequence[int], shown: Sequence[Contexts]) -> Features:

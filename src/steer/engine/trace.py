@@ -1,6 +1,7 @@
 """The log-probability that every stream gives each token of a text: one pass through the head for many tokens."""
 
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -31,13 +32,21 @@ class Trace:
                 self._kept[stream] = rows.new_zeros(self.lanes, self.span, rows.shape[-1])
             self._kept[stream][torch.tensor(lanes), torch.tensor(steps) % self.span] = rows
 
-    def read(self, lane: int, token_ids: Sequence[int]) -> dict[Stream, list[float]]:
-        """The log-probabilities in nats of the tokens of a text that were noted last, up to `span`."""
-        tokens = token_ids[(len(token_ids) - 1) // self.span * self.span :]
-        return {
-            stream: logprob(self.pair.locate(stream)[0].head(kept[lane, : len(tokens)]), tokens)
-            for stream, kept in self._kept.items()
-        }
+    def read(self, lanes: Sequence[int], texts: Sequence[Sequence[int]]) -> list[dict[Stream, list[float]]]:
+        """For each of these lanes' texts the log-probabilities in nats of the tokens noted last, up to `span`."""
+        last = [text[(len(text) - 1) // self.span * self.span :] for text in texts]
+        tokens = torch.tensor([token for part in last for token in part])
+        lane = torch.tensor(lanes).repeat_interleave(torch.tensor([len(part) for part in last]))
+        step = torch.cat([torch.arange(len(part)) for part in last])
+        found: list[dict[Stream, list[float]]] = [{} for _ in lanes]
+        for stream, kept in self._kept.items():
+            network, _ = self.pair.locate(stream)
+            # No more at once than one text would be: as many lanes as there are may be due together.
+            rows = zip(lane.split(SPAN), step.split(SPAN), tokens.split(SPAN), strict=True)
+            values = iter([value for at, t, drawn in rows for value in logprob(network.head(kept[at, t]), drawn)])
+            for mine, part in zip(found, last, strict=True):
+                mine[stream] = list(islice(values, len(part)))
+        return found
 
     def keep(self, lanes: Sequence[int]) -> None:
         """Drop all lanes but these."""
