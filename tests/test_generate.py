@@ -428,4 +428,4 @@ def test_what_does_not_fit_the_quick_sampler_is_sorted_and_told(generator, capsy
     quick = generator()
     assert said(quick.run()) == said(whole)
     assert quick.tally.full_sorts > 0
-    assert f"for {quick.tally.full_sorts} tokens the whole vocabulary was sorted" in capsys.readouterr().err
+    assert "% of the tokens the whole vocabulary was sorted" in capsys.readouterr().err

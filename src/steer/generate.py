@@ -28,6 +28,7 @@ from steer.task import Task
 Labels = tuple[str, ...]  # the values of the task's labels, in their order
 
 PATIENCE, TOLERANCE = 3, 0.01  # "converged": neither curve moves by more than TOLERANCE over PATIENCE rounds
+SLOW = 0.01  # of the tokens may be sorted for without a word
 
 
 class BudgetError(ValueError):
@@ -98,9 +99,9 @@ class Generator:
                 note = ", ".join(f"{n} {verdict}" for verdict, n in sorted(refused.items()))
                 progress.advance(len(_accepted(drawn)), note and f"refused: {note}")
                 number += 1
-        if self.tally.full_sorts:
+        if (sorted_whole := self.tally.full_sorts / max(1, self.tally.live)) > SLOW:
             say(
-                f"{self.name}: for {self.tally.full_sorts:,} tokens the whole vocabulary was sorted, which is slow: "
+                f"{self.name}: for {sorted_whole:.0%} of the tokens the whole vocabulary was sorted, which is slow: "
                 "too many were likely enough to be drawn (a lower sampling.temperature or top_p leaves fewer)"
             )
         return samples
