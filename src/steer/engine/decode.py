@@ -173,36 +173,43 @@ class _Loop:
     @torch.inference_mode()
     def _settle(self, lanes: list[int], features: Features) -> list[int]:
         """Draw the next token in each of these lanes (B); those whose text has ended with it."""
-        texts = [(self.requests[i], self.texts[i]) for lane in lanes if (i := self.flying[lane]) is not None]
+        numbers = [i for lane in lanes if (i := self.flying[lane]) is not None]
+        requests, texts = [self.requests[i] for i in numbers], [self.texts[i] for i in numbers]
         combined = _combined(self.pair, self.guidance, features)  # (B, V)
         passed = self._passed(features)  # (B, V) bool, or None
-        steps = [len(text.token_ids) for _, text in texts]
-        if texts[0][0].forced is None:
-            allowed = combined if passed is None else combined.masked_fill(~passed, -torch.inf)
-            if len(self.suppressed):
-                allowed = allowed.index_fill(1, self.suppressed, -torch.inf)
-            seeds = torch.tensor([request.seed for request, _ in texts], device=combined.device)
-            tokens = draw(allowed, seeds, torch.tensor(steps, device=combined.device), self.sampling, self.tally)
-        else:
-            forced = [request.forced[t] for (request, _), t in zip(texts, steps, strict=True) if request.forced]
-            tokens = torch.tensor(forced, device=combined.device)
+        steps = [len(text.token_ids) for text in texts]
+        tokens = self._next(requests, steps, combined, passed)
         self.newest[lanes] = tokens.cpu()
-        for (_, text), token in zip(texts, tokens.tolist(), strict=True):
+        for text, token in zip(texts, tokens.tolist(), strict=True):
             text.token_ids.append(token)
-        ended = [lane for lane, (request, text) in zip(lanes, texts, strict=True) if self._ended(request, text)]
+        ended = [lane for lane, r, text in zip(lanes, requests, texts, strict=True) if self._ended(r, text)]
         if self.trace:
             through = [True] * len(lanes) if passed is None else passed.gather(1, tokens[:, None])[:, 0].tolist()
-            self.trace.note(lanes, steps, features)
-            for (_, text), value, passes in zip(texts, logprob(combined, tokens), through, strict=True):
+            for text, value, passes in zip(texts, logprob(combined, tokens), through, strict=True):
                 text.combined.append(value)
                 text.plausible.append(passes)
-            full = [len(text.token_ids) % self.trace.span == 0 for _, text in texts]
-            due = [i for i, lane in enumerate(lanes) if full[i] or lane in ended]
-            noted = self.trace.read([lanes[i] for i in due], [texts[i][1].token_ids for i in due]) if due else []
-            for i, streams in zip(due, noted, strict=True):
-                for stream, values in streams.items():
-                    texts[i][1].logprobs.setdefault(str(stream), []).extend(values)
+            self.trace.note(lanes, steps, features)
+            self._read_out(self.trace, dict(zip(lanes, texts, strict=True)), ended)
         return ended
+
+    def _next(self, requests: list[Request], steps: list[int], combined: Tensor, passed: Tensor | None) -> Tensor:
+        """The next token of each text, (B,): drawn, or as it is given."""
+        forced = [request.forced[step] for request, step in zip(requests, steps, strict=True) if request.forced]
+        if forced:
+            return torch.tensor(forced, device=combined.device)
+        allowed = combined if passed is None else combined.masked_fill(~passed, -torch.inf)
+        if len(self.suppressed):
+            allowed = allowed.index_fill(1, self.suppressed, -torch.inf)
+        seeds = torch.tensor([request.seed for request in requests], device=combined.device)
+        return draw(allowed, seeds, torch.tensor(steps, device=combined.device), self.sampling, self.tally)
+
+    def _read_out(self, trace: Trace, texts: dict[int, Completion], ended: list[int]) -> None:
+        """Let the texts (by lane) that have ended, or of which no more can be kept, have their log-probabilities."""
+        due = {lane: text for lane, text in texts.items() if lane in ended or len(text.token_ids) % trace.span == 0}
+        found = trace.read(list(due), [text.token_ids for text in due.values()]) if due else []
+        for text, streams in zip(due.values(), found, strict=True):
+            for stream, values in streams.items():
+                text.logprobs.setdefault(str(stream), []).extend(values)
 
     def _passed(self, features: Features) -> Tensor | None:
         """Which tokens the mask lets pass, (B, V): of those that may be drawn at least the likeliest."""
