@@ -23,6 +23,8 @@ from steer.task import Task
 EVALUATIONS = 10  # at least so many evaluations on the validation texts, or one an epoch
 COMPANIONS = 10  # at most so many other examples before a prompt: the default number of negatives
 
+Examples = list[dict[str, list[int]]]  # input_ids and labels
+
 
 def finetune(
     task: Task,
@@ -45,7 +47,7 @@ def finetune(
     Raises ValueError where no example fits, and where `out` holds something else than an adapter.
     """
     from peft import LoraConfig, get_peft_model
-    from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+    from transformers import set_seed
 
     settings = settings or Finetuning()
     out = Path(out)
@@ -53,7 +55,6 @@ def finetune(
         raise ValueError(f"{out} holds something else than an adapter, which would be replaced; choose another folder")
     pair = load(model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     sets = [_examples(task, part, pair, settings.companions, seed) for part in (train, validation)]
-    left_out = len(train) + len(validation) - sum(map(len, sets))
     if not sets[0] or not sets[1]:
         prompt = min(len(prompt_ids(pair.tokenizer, task.prompt(record.fields))) for record in train)
         raise ValueError(
@@ -70,68 +71,21 @@ def finetune(
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(pair.base.model, config)
-    width = pair.base.config.hidden_size
     an_epoch = -(-len(sets[0]) // settings.batch_size)
     steps = min(settings.epochs * an_epoch, settings.max_steps)
-    every = min(an_epoch, -(-steps // EVALUATIONS))
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=".finetune-", dir=out.parent) as scratch,
         Progress("finetune", steps) as progress,
     ):
-        arguments = TrainingArguments(
-            output_dir=scratch,
-            max_steps=steps,
-            per_device_train_batch_size=settings.batch_size,
-            per_device_eval_batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate or 0.5 / width,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.05,
-            eval_strategy="steps",
-            eval_steps=every,
-            save_strategy="steps",
-            save_steps=every,
-            logging_strategy="steps",
-            logging_steps=1,
-            save_total_limit=1,
-            save_only_model=True,
-            load_best_model_at_end=True,
-            metric_for_best_model="eval_loss",
-            train_sampling_strategy="group_by_length",
-            remove_unused_columns=False,
-            use_cpu=pair.base.device.type == "cpu",
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            report_to=[],
-            seed=seed,
-        )
-        trainer = Trainer(
-            model=adapted,
-            args=arguments,
-            train_dataset=sets[0],
-            eval_dataset=sets[1],
-            data_collator=_collate,
-            callbacks=[EarlyStoppingCallback(settings.patience), _losses_to(progress)],
-        )
-        # Trainer prints every log line to standard output, where only results belong.
-        from transformers.trainer_callback import PrinterCallback
-
-        trainer.remove_callback(PrinterCallback)
+        trainer = _trainer(adapted, sets, settings, seed, steps, min(an_epoch, -(-steps // EVALUATIONS)), scratch)
+        trainer.add_callback(_losses_to(progress))
         trainer.train()
         whole = Path(scratch) / "adapter"
         adapted.save_pretrained(whole)
         (whole / "README.md").unlink(missing_ok=True)
-        history = trainer.state.log_history
-        losses = [row["loss"] for row in history if "loss" in row]  # one a step
-        evaluated_at = [row["step"] for row in history if "eval_loss" in row]
-        facts = {
-            "steps": trainer.state.global_step,
-            "epochs": round(trainer.state.global_step / an_epoch, 1),
-            "evaluated_at": evaluated_at,
-            "training_loss": [round(fmean(losses[a:b]), 4) for a, b in pairwise([0, *evaluated_at])],
-            "validation_loss": [round(row["eval_loss"], 4) for row in history if "eval_loss" in row],
-            "too_long": left_out,
-        }
+        left_out = len(train) + len(validation) - sum(map(len, sets))
+        facts = {**_history(trainer.state, an_epoch), "too_long": left_out}
         write_json(whole / "finetuning.json", facts)
         if out.exists():
             os.replace(out, Path(scratch) / "before")
@@ -139,9 +93,67 @@ def finetune(
     return facts
 
 
-def _examples(
-    task: Task, records: Sequence[Record], pair: Any, companions: float, seed: int
-) -> list[dict[str, list[int]]]:
+def _trainer(
+    adapted: Any, sets: Sequence[Examples], settings: Finetuning, seed: int, steps: int, every: int, scratch: str
+) -> Any:
+    """A silent Trainer on the training and validation sets that keeps the best of its evaluations."""
+    from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+    from transformers.trainer_callback import PrinterCallback
+
+    arguments = TrainingArguments(
+        output_dir=scratch,
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate or 0.5 / adapted.config.get_text_config().hidden_size,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        logging_strategy="steps",
+        logging_steps=1,
+        save_total_limit=1,
+        save_only_model=True,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        train_sampling_strategy="group_by_length",
+        remove_unused_columns=False,
+        use_cpu=adapted.device.type == "cpu",
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        report_to=[],
+        seed=seed,
+    )
+    trainer = Trainer(
+        model=adapted,
+        args=arguments,
+        train_dataset=sets[0],
+        eval_dataset=sets[1],
+        data_collator=_collate,
+        callbacks=[EarlyStoppingCallback(settings.patience)],
+    )
+    # It prints every log line to standard output, where only results belong.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _history(state: Any, an_epoch: int) -> dict[str, Any]:
+    """Steps and epochs run, and the losses in nats a token at each evaluation and on the way there."""
+    losses = [row["loss"] for row in state.log_history if "loss" in row]  # one a step
+    evaluations = [row for row in state.log_history if "eval_loss" in row]
+    evaluated_at = [row["step"] for row in evaluations]
+    return {
+        "steps": state.global_step,
+        "epochs": round(state.global_step / an_epoch, 1),
+        "evaluated_at": evaluated_at,
+        "training_loss": [round(fmean(losses[a:b]), 4) for a, b in pairwise([0, *evaluated_at])],
+        "validation_loss": [round(row["eval_loss"], 4) for row in evaluations],
+    }
+
+
+def _examples(task: Task, records: Sequence[Record], pair: Any, companions: float, seed: int) -> Examples:
     """Prompt, text and end of text as ids, with labels on the text and its end only; too long ones are left out.
 
     A share `companions` of the examples has others of the same labels before its prompt, as many as fit.
