@@ -117,14 +117,3 @@ def test_an_adapter_on_the_head_is_combined_after_it():
     found = guided_logprobs(pair, g.steer(), prompt=PROMPT, text=TEXT, negatives=NEGATIVES)
     expected = oracle.combined(g.steer(), found.contexts, found.token_ids.tolist())
     assert (found.combined - expected.gather(1, found.token_ids[:, None])[:, 0]).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize(
-    "options", [{"use_dora": True}, {"bias": "all"}, {"lora_bias": True}, {"modules_to_save": ["lm_head"]}]
-)
-def test_adapters_without_a_dial_are_refused(options):
-    from peft import LoraConfig, get_peft_model
-
-    model = get_peft_model(make_model("llama", 320), LoraConfig(r=2, target_modules=["q_proj"], **options))
-    with pytest.raises(ValueError, match="cannot be dialled"):
-        Network(model, "some-model")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
-TILE = 128
+TILE = 128  # rows that a kernel for short numbers multiplies at once
 
 
 class Dial:
@@ -82,14 +82,12 @@ class Dial:
 
     @contextmanager
     def at(self, strengths: Tensor) -> Iterator[None]:
-        """strengths: (R,) of the rows to come, those of 0 last."""
+        """strengths: (R,) of the rows to come, those of 0 last; while the adapter is merged, of that strength only."""
         rows = int((strengths != 0).sum())
         assert not strengths[rows:].any(), "rows without the adapter stand last"
-        if self.merged_at is not None:
-            if not (strengths == self.merged_at).all():
-                raise RuntimeError(f"the adapter is in the weights at {self.merged_at}: finish that decoding first")
-            rows = 0
-        mine = strengths[:rows]
+        if self.merged_at is not None and not (strengths == self.merged_at).all():
+            raise self._busy()
+        mine = strengths[: rows if self.merged_at is None else 0]
         before = self.strengths, self.uniform
         self.strengths = mine[:, None, None].to(self._layers[0].matrix.device)
         self.uniform = bool((mine == 1).all())
@@ -108,7 +106,7 @@ class Dial:
         where it is merged already.
         """
         if self.merged_at is not None:
-            raise RuntimeError(f"the adapter is in the weights at {self.merged_at}: finish that decoding first")
+            raise self._busy()
         before = [layer.matrix for layer in self._layers]
         try:
             for layer in self._layers:
@@ -119,6 +117,9 @@ class Dial:
             self.merged_at = None
             for layer, matrix in zip(self._layers, before, strict=True):
                 layer.matrix = matrix
+
+    def _busy(self) -> RuntimeError:
+        return RuntimeError(f"the adapter is in the weights at {self.merged_at}: finish that decoding first")
 
 
 class _Layer:
