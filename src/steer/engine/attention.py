@@ -1,10 +1,9 @@
 """One new token a row against everything its row holds: the attention function that the engine gives `transformers`.
 
 What a row holds lies in its slot, or in two places: a prefix that exists once for all rows that begin with it, and the
-row's own slot. The scores of both stand side by side under one softmax. With one query a row, plain products beat
-the fused kernels, and a processor is quickest with them in float32 (benchmarks/levers.py);
-with a long shared prefix it is quicker in the model's own precision, which then rounds the scores, as the plain
-attention of `transformers` does.
+row's own slot. The scores of both stand side by side under one softmax. With one query a row, plain products beat the
+fused kernels, and a processor is quickest with them in float32 (benchmarks/levers.py); with a long shared prefix it is
+quicker in the model's own precision, which then rounds the scores, as the plain attention of `transformers` does.
 """
 
 from typing import Any
