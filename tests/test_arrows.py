@@ -31,14 +31,15 @@ MAY_IMPORT = {
     "gates": "config records similarity task",
     "generate": "config engine gates guidance negatives progress records task",
     # the measuring, which knows texts and nothing of where they come from
-    "evaluate": "similarity",
+    "evaluate": "progress rows similarity",
+    "measure": "config data evaluate records similarity task",
     # the run and what is told of it
     "run": "config engine generate guidance records",
     "explain": "config engine guidance records run",
     "report": "config guidance records run similarity",
-    "pipeline": "config data domain evaluate generate progress records report run",
+    "pipeline": "config data domain evaluate generate measure progress records report run",
     # the door
-    "cli": "config data evaluate explain pipeline records report run",
+    "cli": "config evaluate explain measure pipeline records report run",
     "__main__": "cli",
 }
 

@@ -12,14 +12,13 @@ import toy
 import yaml
 from filelock import FileLock
 
-import steer.cli
 from steer.cli import main
 from steer.records import read_jsonl
 
 HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "pandas", "jinja2", "rapidfuzz")
-# Of libraries that were loaded before the command could quiet them, too.
-PROGRESS = ("data: ", "generate: ", "evaluate: ", "Loading weights")
-QUICK = ["generate.count=6", "generate.round_size=4", "negatives.count=2", "evaluate.embedders=[tfidf]"]
+METRICS = "evaluate.metrics=[ngram_diversity,cosine_similarity,adversarial_auroc,copied_share]"
+pytestmark = pytest.mark.usefixtures("apart")
+QUICK = ["generate.count=6", "generate.round_size=4", "negatives.count=2", "evaluate.embedders=[tfidf]", METRICS]
 
 
 @pytest.fixture(scope="module")
@@ -35,45 +34,6 @@ def world(tmp_path_factory) -> Path:
 def models(world) -> list[str]:
     """The settings of a run that fine-tunes nothing."""
     return [f"model={world / 'base'}", f"domain={world / 'adapter'}", *QUICK]
-
-
-@pytest.fixture(autouse=True)
-def apart(tmp_path, monkeypatch):
-    """In a folder of its own, with the environment put back afterwards."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE", "TOKENIZERS_PARALLELISM"):
-        monkeypatch.setenv(name, "")  # so that it is put back, whatever the command does with it
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(steer.cli, "_verbose", False)
-
-
-@pytest.fixture
-def command(capsys):
-    """Run a command -> exit code, standard output, standard error."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments], exit=lambda code: code)
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def complaint(command):
-    """Run a command that fails -> exit code and its complaint, one or two lines after what was said before."""
-
-    def run(*arguments: str | Path) -> tuple[int, str]:
-        code, out, err = command(*arguments)
-        assert out == ""
-        assert "Traceback" not in err
-        said, *rest = [line for line in err.splitlines() if line and not line.startswith(PROGRESS)]
-        assert said.startswith("steer: ")
-        assert len(rest) <= 1
-        return code, said
-
-    return run
 
 
 def lines(path: Path, rows: list[object]) -> Path:

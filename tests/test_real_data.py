@@ -36,7 +36,7 @@ def test_two_hundred_accepted_samples(task, model, data_folder, tmp_path):
     settings = load_settings(EXAMPLES / f"{task}.yaml", overrides)
     with Run.create(tmp_path / "run", settings) as run:
         make(run, "synthetic")
-    texts = run.synthetic_texts()
+    texts = [record.text for record in run.synthetic_records()]
     assert len(texts) == 200
     rows = [settings.task.parse(text, row) for text, row in zip(texts, run.synthetic_rows(), strict=True)]
     assert None not in rows

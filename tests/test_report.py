@@ -12,7 +12,8 @@ from steer.config import Settings
 from steer.explain import Explanation
 from steer.records import write_json, write_jsonl, write_text
 from steer.report import explanation_page, write_report
-from steer.report.charts import Axis, line_chart
+from steer.report.axis import Axis
+from steer.report.readings import Measured, Reading, is_told
 from steer.report.texts import shared
 
 REAL = [
@@ -26,7 +27,7 @@ SYNTHETIC = [
     "<script>alert('new')</script> Pulsars slow down.",
     "Rocks keep feeding a dust ring.",
 ]
-VOID = {"meta", "link", "br", "line", "rect", "circle", "path", "polyline"}
+VOID = {"meta", "link", "br", "wbr", "line", "rect"}
 
 
 class Page(HTMLParser):
@@ -176,8 +177,10 @@ def test_a_page_asks_for_nothing_from_elsewhere(tmp_path: Path, page: str) -> No
 def test_links_within_the_page_lead_somewhere(tmp_path: Path) -> None:
     page = read(make_run(tmp_path, measured=FULL))
     targets = {value[1:] for value in page.attributes("href") if value.startswith("#")}
+    ids = list(page.attributes("id"))
     assert targets
-    assert targets <= set(page.attributes("id"))
+    assert targets <= set(ids)
+    assert len(ids) == len(set(ids))
 
 
 def test_texts_are_shown_as_they_are(tmp_path: Path) -> None:
@@ -202,18 +205,18 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 TOLD = [
     # steer's (value, low, high), the rival's, what must be said, what must not
-    ((0.70, 0.60, 0.80), (0.90, 0.85, 0.95), ["more often than chance", "70 of 100", "steering did better"], ["worse"]),
-    ((0.90, 0.85, 0.95), (0.70, 0.60, 0.80), ["mostly tell", "steering did worse"], ["better here"]),
-    ((0.97, 0.95, 0.99), (0.96, 0.93, 0.98), ["almost always", "the two cannot be told apart"], ["did better"]),
-    ((0.55, 0.48, 0.62), (0.60, 0.54, 0.66), ["cannot tell the new texts", "coin's 50", "62 is not"], ["did better"]),
-    ((0.50, 0.44, 0.56), (0.90, 0.85, 0.95), ["cannot tell the new texts", "steering did better"], ["worse here"]),
-    ((0.60, 0.54, 0.66), (0.55, 0.48, 0.62), ["the two cannot be told apart"], ["did better", "did worse"]),
+    ((0.70, 0.60, 0.80), (0.90, 0.85, 0.95), ["more often than chance", "70 of 100", "is better than"], ["worse"]),
+    ((0.90, 0.85, 0.95), (0.70, 0.60, 0.80), ["mostly tell", "is worse than plain nucleus sampling"], ["is better"]),
+    ((0.97, 0.95, 0.99), (0.96, 0.93, 0.98), ["almost always", "cannot be told apart from plain"], ["is better"]),
+    ((0.55, 0.48, 0.62), (0.60, 0.54, 0.66), ["cannot tell the synthetic", "coin's 50", "62 is not"], ["is better"]),
+    ((0.50, 0.44, 0.56), (0.90, 0.85, 0.95), ["cannot tell the synthetic", "is better than plain"], ["is worse"]),
+    ((0.60, 0.54, 0.66), (0.55, 0.48, 0.62), ["cannot be told apart from plain"], ["is better", "is worse"]),
     # On which side of a coin toss the interval ends must not be lost in rounding.
-    ((0.56, 0.501, 0.61), (0.56, 0.501, 0.61), ["more often than chance", "50.1 to 61"], ["cannot tell the new"]),
+    ((0.56, 0.501, 0.61), (0.56, 0.501, 0.61), ["more often than chance", "50.1 to 61"], ["cannot tell the syn"]),
     # Below a coin toss is no better than a coin toss: 0.2 against 0.5 is no win.
-    ((0.20, 0.15, 0.25), (0.50, 0.45, 0.55), ["Less often than a coin", "cannot be told apart"], ["did better"]),
-    ((0.60, math.nan, math.nan), (0.90, 0.85, 0.95), ["too little is known", "Nothing follows"], ["did", "more often"]),
-    ((0.70, 0.60, 0.80), None, ["more often than chance"], ["nucleus sampling from", "did better", "did worse"]),
+    ((0.20, 0.15, 0.25), (0.50, 0.45, 0.55), ["Less often than a coin", "cannot be told apart"], ["is better"]),
+    ((0.60, math.nan, math.nan), (0.90, 0.85, 0.95), ["is not clear", "Nothing follows"], ["is better", "more often"]),
+    ((0.70, 0.60, 0.80), None, ["more often than chance"], ["plain nucleus sampling", "is better", "is worse"]),
 ]
 
 
@@ -223,6 +226,21 @@ def test_the_verdict_follows_the_classifier(tmp_path: Path, mine, rival, said, u
     verdict = page.text[: page.text.index("How often a classifier")]
     assert [words for words in said if words not in verdict] == []
     assert [words for words in unsaid if words in verdict] == []
+
+
+@pytest.mark.parametrize(
+    ("p", "told"), [(0.01, True), (0.30, None), (math.nan, True)], ids=["agrees", "does not", "is not there"]
+)
+def test_a_classifier_wins_only_where_the_permutations_agree(p, told) -> None:
+    assert is_told(Reading(0.6, 0.51, 0.7, p=p)) is told
+
+
+def test_a_corrected_difference_goes_before_intervals() -> None:
+    mine, rival = Reading(0.5, 0.4, 0.6), {"a": Reading(0.7, 0.65, 0.75)}
+    assert Measured("mauve", mine, rival).standing("a") == "below"
+    assert Measured("mauve", mine, rival, {"a": (-0.2, 0.2)}).standing("a") == "overlap"
+    assert Measured("mauve", mine, rival, {"a": (-0.2, 0.01)}).standing("a") == "below"
+    assert Measured("mauve", mine, rival, {"a": (math.nan, math.nan)}).standing("a") == "unknown"
 
 
 def test_a_score_that_is_undefined_is_none_with_its_reason(tmp_path: Path) -> None:
@@ -237,19 +255,19 @@ def test_a_score_that_is_undefined_is_none_with_its_reason(tmp_path: Path) -> No
 def test_the_less_kind_of_two_classifiers_is_heard(tmp_path: Path) -> None:
     others = {"adversarial_auroc[domain]": ((0.9, 0.85, 0.95), (0.7, 0.6, 0.8))}
     page = read(make_run(tmp_path, measured=metrics((0.5, 0.45, 0.55), (0.52, 0.47, 0.57), others=others)))
-    assert "A second one, which looks through the fine-tuned model itself, can tell (90 of 100)." in page.text
-    assert "steering did worse here" in page.text
-    assert "By one of two classifiers, yes" in page.text
+    second = "a second one, which looks through the fine-tuned model itself, can (90 of 100, 85 to 95)"
+    assert f"{second}, and is worse than plain nucleus sampling." in page.text
+    assert "By one of the classifiers, yes" in page.text
 
 
 @pytest.mark.parametrize(
     ("diversity", "ceiling", "said"),
     [
-        ((0.50, 0.45, 0.55), 0.52, "no difference between new and real texts can be seen"),
-        ((0.50, 0.48, 0.52), 0.60, "less varied than real ones"),
+        ((0.50, 0.45, 0.55), 0.52, "no difference from real texts can be seen at this size"),
+        ((0.50, 0.48, 0.52), 0.60, "less varied than real ones: they repeat sequences of words more"),
         ((0.90, 0.88, 0.92), 0.60, "more varied than real ones, which can be a sign of noise"),
         # The ceiling is as uncertain as the value: just outside the interval is not apart.
-        ((0.50, 0.48, 0.52), 0.53, "no difference between new and real texts can be seen"),
+        ((0.50, 0.48, 0.52), 0.53, "no difference from real texts can be seen at this size"),
     ],
 )
 def test_the_verdict_follows_the_variety(tmp_path: Path, diversity, ceiling, said) -> None:
@@ -257,34 +275,63 @@ def test_the_verdict_follows_the_variety(tmp_path: Path, diversity, ceiling, sai
     assert said in read(make_run(tmp_path, measured=measured)).text
 
 
+def test_a_set_that_says_much_about_little_is_less_varied(tmp_path: Path) -> None:
+    others = {"coverage": ((0.4, 0.35, 0.45), (0.9, 0.85, 0.95)), "vendi": ((9.0, 8.0, 10.0), (40.0, 39.0, 41.0))}
+    measured = metrics((0.5, 0.4, 0.6), others=others)
+    measured["scores"]["coverage"]["ceiling"], measured["scores"]["vendi"]["ceiling"] = 0.95, 41.0
+    said = read(make_run(tmp_path, measured=measured)).text
+    assert "they amount to fewer different texts (9.00, real texts 41)" in said
+    assert "they leave more of the real texts without a like (40%, real texts 95%)" in said
+
+
 @pytest.mark.parametrize(
     ("copied", "said"),
     [
-        ((0.0, 0.0, 0.02), ["None of the new texts is a near copy", "0 of 3", "up to 2.0% is not ruled out"]),
-        ((1 / 3, 0.06, 0.79), ["33% of the new texts are near copies", "1 of 3", "6.0% to 79%"]),
+        ((0.0, 0.0, 0.02), ["No leak was found", "none of the 3 texts is a near copy", "up to 2.0% is not ruled out"]),
+        ((1 / 3, 0.06, 0.79), ["They leak: 33% of them (6.0% to 79%) are near copies of a training text", "1 of 3"]),
     ],
 )
 def test_the_verdict_follows_the_copies(tmp_path: Path, copied, said) -> None:
     page = read(make_run(tmp_path, measured=metrics((0.5, 0.4, 0.6), copied=copied)))
-    assert [
-        words for words in [*said, "2 of the 10 texts drawn were refused as copies"] if words not in page.text
-    ] == []
+    said = [*said, "by the same notion of a copy: 2 of the 10 texts drawn by steering"]
+    assert [words for words in said if words not in page.text] == []
 
 
-def test_samples_stand_beside_the_nearest_real_text_the_likest_first(tmp_path: Path) -> None:
+def test_samples_stand_beside_the_training_text_of_the_most_like_wording(tmp_path: Path) -> None:
     page = read(make_run(tmp_path, measured=FULL))
-    samples = page.text[page.text.index("Each beside the real text") : page.text.index("All 3 synthetic texts")]
+    samples = page.text[page.text.index("Some of them all") : page.text.index("All 3 synthetic texts")]
     assert samples.index(SYNTHETIC[0]) < samples.index(REAL[0]) < samples.index(SYNTHETIC[2])
+    assert REAL[3] not in samples
 
 
 def test_many_samples_are_not_all_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("steer.report.texts.LISTED", 2)
-    monkeypatch.setattr("steer.report.texts.SHOWN", 2)
-    monkeypatch.setattr("steer.report.texts._affordable", lambda texts, real: 2)
+    monkeypatch.setattr("steer.report.texts.SPREAD", 2)
+    monkeypatch.setattr("steer.report.texts.AMONG", 1)
     page = read(make_run(tmp_path))
     assert "All 3 stand in synthetic.jsonl" in page.text
-    assert "(2 of the 3 were looked at)" in page.text
+    assert "Only the first 1 training texts were looked at" in page.text
     assert SYNTHETIC[1] not in page.text
+
+
+def test_a_run_measured_before_there_were_details_says_what_is_left_out(tmp_path: Path) -> None:
+    page = read(make_run(tmp_path, measured=FULL))
+    assert "There are few pictures: what they are made of was not stored" in page.text
+    assert "The best, worst, most copied and most novel texts were not noted down" in page.text
+
+
+def test_pictures_of_a_run_stand_beside_its_report(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, measured=FULL)
+    maps = {"pca": {"synthetic": [[0, 0, 0], [1, 0, 1], [0, 1, 2]], "real": [[0, 0, 0]]}}
+    details = {"maps": maps, "picks": {"worst": [[1, 0, 2.5]]}}
+    write_json(folder / "details.json", details)
+    page = read(folder)
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        f"{name}.svg" for name in ("map-pca", "scores", "growth", "training")
+    }
+    worst = page.text[page.text.index("log-odds +2.50") :]
+    assert 0 < worst.index("s1") < worst.index(SYNTHETIC[1]) < worst.index(REAL[0])
+    assert f"real\n{REAL[3]}" in "".join((folder / "figures" / "map-pca.svg").read_text().replace("&amp;", "&"))
 
 
 def test_refused_texts_are_counted_and_shown_with_their_source(tmp_path: Path) -> None:
@@ -321,7 +368,7 @@ def test_curves_and_settings_are_there(tmp_path: Path) -> None:
         "copy_threshold: 0.85",
     ):
         assert words in page.text
-    assert len([tag for tag, _ in page.tags if tag == "polyline"]) == 4
+    assert {"Loss by step", "Novelty and coverage by round"} <= set(page.attributes("aria-label"))
 
 
 # -- what is missing -------------------------------------------------------------------------------------------------
@@ -358,7 +405,7 @@ def test_a_run_that_fell_short_says_so_and_shows_what_there_is(tmp_path: Path) -
     folder = make_run(tmp_path, generate={"count": 50})
     (folder / "synthetic.jsonl").rename(folder / "synthetic.partial.jsonl")
     page = read(folder)
-    assert "it was to write 50, and had 3 accepted when its attempts were used up" in page.text
+    assert "It was to write 50, and had 3 accepted when its attempts were used up" in page.text
     assert SYNTHETIC[2] in page.text
 
 
@@ -377,13 +424,13 @@ def test_nothing_refused_is_said_as_well(tmp_path: Path) -> None:
         "after step 5",
     ):
         assert words in page.text
-    assert "polyline" not in {tag for tag, _ in page.tags}
+    assert not {"Loss by step", "Novelty and coverage by round"} & set(page.attributes("aria-label"))
 
 
 def test_no_text_accepted_is_said(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     write_jsonl(folder / "synthetic.jsonl", [])
-    assert "No text was accepted." in read(folder).text
+    assert "There is no synthetic text: none was accepted." in read(folder).text
 
 
 # -- the parts -------------------------------------------------------------------------------------------------------
@@ -402,14 +449,8 @@ def test_shared_words_are_marked_in_both_texts_and_nothing_is_lost() -> None:
 def test_an_axis_holds_its_values(values: list[float]) -> None:
     axis = Axis.around(values)
     assert all(0 <= axis.percent(value) <= 100 for value in values if not math.isnan(value))
-    assert [place for place, _ in axis.ticks] == sorted(place for place, _ in axis.ticks)
-    assert len({label for _, label in axis.ticks}) == len(axis.ticks)
-
-
-def test_a_line_goes_from_left_to_right_and_high_values_are_high() -> None:
-    (line,) = line_chart("", "step", [10, 20, 40], {"loss": [3.0, 2.0, 1.0]}).lines
-    assert [x for x, _ in line.points] == [0, 33.33, 100]
-    assert [y for _, y in line.points] == sorted(y for _, y in line.points)
+    assert axis.label(axis.low) != axis.label(axis.high)
+    assert (axis.low >= 0 and axis.high <= 1) == all(math.isnan(value) or 0 <= value <= 1 for value in values)
 
 
 def test_a_token_is_shaded_by_how_far_it_was_moved() -> None:
@@ -456,7 +497,8 @@ def test_metrics_of_evaluate_are_understood(tmp_path: Path) -> None:
     from steer.evaluate import evaluate
 
     real = [f"{text} Case {i}." for i in range(3) for text in REAL]
-    measured = evaluate(real, real[:6], train=real[6:]).to_json()
+    metrics = ["ngram_diversity", "vendi", "adversarial_auroc", "precision", "copied_share", "membership_auroc"]
+    measured = evaluate(real, real[:6], train=real[6:], metrics=metrics).to_json()
     page = read(make_run(tmp_path, measured=json.loads(json.dumps(measured, allow_nan=False))))
     assert "Further scores" not in page.text
     assert all(name in page.text for name in measured["scores"])

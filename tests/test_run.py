@@ -32,7 +32,7 @@ from steer.run import Run
 QUICK = {
     "generate": {"count": 6, "round_size": 4, "group_size": 2, "lanes": 4},
     "negatives": {"count": 3},
-    "evaluate": {"embedders": ["tfidf"]},
+    "evaluate": {"embedders": ["tfidf"], "metrics": ["ngram_diversity", "adversarial_auroc", "copied_share"]},
 }
 
 
@@ -49,7 +49,7 @@ def world(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def measured():
     """Measure equal texts once: what the scores are is not the question here."""
-    module = importlib.import_module("steer.evaluate")
+    module = importlib.import_module("steer.measure")
     measure, known = module.evaluate, {}
 
     def remembered(real, synthetic, **options):
@@ -123,8 +123,10 @@ def test_a_run_holds_every_file_of_every_stage(whole):
         "log.jsonl",
         *(f"data/{part}.jsonl" for part in ("train", "validation", "test")),
         *("synthetic.jsonl", "provenance.jsonl", "rejected.jsonl", "baseline.jsonl"),
-        *("metrics.json", "report.html"),
+        *("metrics.json", "details.json", "report.html", "README.md"),
+        *(name for name in names if name.startswith("figures/")),
     }
+    assert any(name.endswith(".svg") for name in names)
     assert {name.split("/")[0] for name in rounds} == {"rounds", "baseline"}
     assert not list(whole.rglob("*.unfinished"))
 
@@ -188,7 +190,7 @@ def test_a_stage_that_is_done_is_not_done_again(settings, tmp_path, monkeypatch,
 
 
 def test_without_a_baseline_there_is_none(settings, tmp_path, measured):
-    folder = make(tmp_path / "run", settings(evaluate={"embedders": ["tfidf"], "baseline": False})).folder
+    folder = make(tmp_path / "run", settings(evaluate={**QUICK["evaluate"], "baseline": False})).folder
     assert not (folder / "baseline.jsonl").exists()
     assert json.loads((folder / "metrics.json").read_text())["rivals"] == {}
     assert (folder / "report.html").is_file()

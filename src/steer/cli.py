@@ -27,15 +27,27 @@ Overrides = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="the run's folder (default: runs/NAME)")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on standard output and nothing else")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="show the traceback of an error")]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SCORE=VALUE", help="exit with 3 where a score is worse: below, or above if lower is better"),
+]
+Embeddings = Annotated[Path | None, typer.Option(metavar="FILE.npy", help="your own, a row for each text")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
 
 
 @app.command()
 def run(
-    file: File, settings: Overrides = None, out: Out = None, as_json: Json = False, verbose: Verbose = False
+    file: File,
+    settings: Overrides = None,
+    out: Out = None,
+    fail_under: FailUnder = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Fine-tune, generate, refuse copies, measure, report: everything, in order, resumable."""
-    _show_scores(_make(file, settings, out, "report", verbose).folder, as_json)
+    gates = _gates(fail_under)
+    folder = _make(file, settings, out, "report", verbose).folder
+    _hold(gates, _show_scores(folder, as_json))
 
 
 @app.command()
@@ -64,31 +76,74 @@ def generate(
 def evaluate(
     real: Annotated[Path, typer.Argument(help="held-out real texts")],
     synthetic: Annotated[Path, typer.Argument(help="synthetic texts")],
+    rivals: Annotated[list[Path] | None, typer.Argument(help="other sets, to compare with the synthetic one")] = None,
     train: Annotated[Path | None, typer.Option(help="the texts the generator was trained on")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="texts of a rival, such as plain nucleus sampling")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="texts of plain nucleus sampling")] = None,
     task: Annotated[Path | None, typer.Option(help="a run file whose task tells columns and example")] = None,
+    label: Annotated[str | None, typer.Option(help='the column of classes (default: one called "label")')] = None,
+    metrics: Annotated[str | None, typer.Option(help="scores or questions, with commas between, or all")] = None,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="tfidf, minilm, sentence-transformers/NAME, FOLDER, model2vec:NAME, openai:MODEL, or several"
+        ),
+    ] = None,
+    real_embeddings: Embeddings = None,
+    synthetic_embeddings: Embeddings = None,
+    train_embeddings: Embeddings = None,
+    baseline_embeddings: Embeddings = None,
+    rival_embeddings: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE.npy", help="once for each rival, in order")
+    ] = None,
+    tokenisation: Annotated[
+        str | None, typer.Option(help="auto, whitespace, words, characters or model:NAME, for n-grams")
+    ] = None,
+    classifier: Annotated[str | None, typer.Option(help="logistic or xgboost")] = None,
+    choice_model: Annotated[
+        str | None, typer.Option(help="an encoder that learns to answer multiple-choice questions")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    fail_under: FailUnder = None,
+    html: Annotated[Path | None, typer.Option(help="write the report, too")] = None,
+    figures: Annotated[Path | None, typer.Option(help="write its figures as SVG files into this folder")] = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure any two files against each other; no model needed."""
+    """Measure any two files against each other, and any rivals; no model needed."""
     _set_verbose(verbose)
-    from steer.config import load_settings
-    from steer.data import read_texts
-    from steer.evaluate import evaluate as measure
+    from steer.config import evaluation_settings, load_settings
+    from steer.measure import Source, measure, read_sets
 
-    template = load_settings(task).task if task else None
-    texts = {
-        name: read_texts(path, template) if path else None
-        for name, path in {"real": real, "synthetic": synthetic, "train": train, "baseline": baseline}.items()
+    gates = _gates(fail_under)
+    changes = {
+        "embedders": embedder and embedder.split(","),
+        "metrics": metrics and metrics.split(","),
+        "label": label,
+        "tokenisation": tokenisation,
+        "classifier": classifier,
+        "choice_model": choice_model,
     }
-    result = measure(
-        texts["real"] or [], texts["synthetic"] or [], train=texts["train"], baseline=texts["baseline"], seed=seed
-    ).to_json()
+    settings = load_settings(task) if task else None
+    asked = evaluation_settings(settings.evaluate if settings else None, changes)
+    sources = {"real": Source(real, real_embeddings), "synthetic": Source(synthetic, synthetic_embeddings)}
+    sources |= {"train": Source(train, train_embeddings)} if train else {}
+    sources |= {"baseline": Source(baseline, baseline_embeddings)} if baseline else {}
+    sources |= {name: Source(*pair) for name, pair in _rivals(rivals or [], rival_embeddings or []).items()}
+    sets = read_sets(sources, asked, settings.task if settings else None)
+    made = measure(sets, asked, seed=seed, details=bool(html or figures))
+    result = made.to_json()
+    if html or figures:
+        from steer.report import write_evaluation
+
+        texts = {name: one.texts for name, one in sets.items()}
+        write_evaluation(made, texts, {name: source.path.name for name, source in sources.items()}, html, figures)
     if as_json:
         _print(result, True, "")
     else:
         _table(result)
+        for path in filter(None, (html, figures)):
+            typer.echo(f"report: {path}")
+    _hold(gates, result)
 
 
 @app.command()
@@ -155,13 +210,73 @@ def _make(file: Path, overrides: list[str] | None, out: Path | None, until: str,
         return made
 
 
-def _show_scores(folder: Path, as_json: bool) -> None:
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+def _show_scores(folder: Path, as_json: bool) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
         _print({"run": str(folder), "report": str(folder / "report.html"), **metrics}, True, "")
-        return
-    _table(metrics)
-    typer.echo(f"texts:  {folder / 'synthetic.jsonl'}\nreport: {folder / 'report.html'}")
+    else:
+        _table(metrics)
+        typer.echo(f"texts:  {folder / 'synthetic.jsonl'}\nreport: {folder / 'report.html'}")
+    return metrics
+
+
+def _gates(asked: list[str] | None) -> dict[str, float]:
+    """Raises UsageError on what is no SCORE=VALUE, and ImportError where the score takes a package."""
+    if not asked:
+        return {}
+    from steer.config import UsageError
+    from steer.evaluate.catalogue import chosen
+
+    gates = {}
+    for one in asked:
+        name, equals, value = one.rpartition("=")
+        try:
+            gates[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name or gates[name] != gates[name]:
+            raise UsageError(f"--fail-under {one!r}: expected SCORE=VALUE, as in adversarial_auroc=0.8")
+        try:
+            chosen([name.partition("[")[0]])
+        except ValueError as error:
+            raise UsageError(f"--fail-under: {error}") from None
+    return gates
+
+
+def _hold(gates: dict[str, float], metrics: dict[str, Any]) -> None:
+    """Exit with 3 where a score is worse than it has to be, or not known."""
+    from steer.config import UsageError
+
+    failed = []
+    for name, limit in gates.items():
+        if name not in metrics["scores"]:
+            raise UsageError(f"--fail-under {name}: it was not measured; there are {', '.join(metrics['scores'])}")
+        score = metrics["scores"][name]
+        value, above = score["value"], score["higher_is_better"]
+        if value is None or (value < limit if above else value > limit):
+            failed.append(f"{name} is {_number(value)}, expected {'at least' if above else 'at most'} {limit:g}")
+    if failed:
+        typer.echo(f"steer: {'; '.join(failed)}", err=True)
+        raise typer.Exit(3)
+
+
+def _rivals(files: list[Path], embeddings: list[Path]) -> dict[str, tuple[Path, Path | None]]:
+    """By name: that of the file, or its whole path where another set has the same."""
+    from steer.config import UsageError
+    from steer.measure import TAKEN
+
+    if embeddings and len(embeddings) != len(files):
+        raise UsageError(f"{len(embeddings)} --rival-embeddings came for {len(files)} rivals: expected one for each")
+    stems = [file.name.split(".")[0] for file in files]
+    names = [
+        stem if stems.count(stem) == 1 and stem not in TAKEN else str(file)
+        for stem, file in zip(stems, files, strict=True)
+    ]
+    given: list[Path | None] = [*embeddings] or [None for _ in files]
+    return {name: (file, array) for name, file, array in zip(names, files, given, strict=True)}
+
+
+SHOWN = 5  # suspects
 
 
 def _table(metrics: dict[str, Any]) -> None:
@@ -169,15 +284,37 @@ def _table(metrics: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("score", "value", "95% interval", "better", "real vs real", "nucleus", box=None, header_style="bold")
+    rivals = metrics["rivals"]
+    heads = ("score", "value", "95% interval", "better", "real vs real", *rivals)
+    table = Table(*heads, box=None, header_style="bold")
     for name, s in metrics["scores"].items():
         better = "higher" if s["higher_is_better"] else "lower"
         interval = f"{_number(s['low'])} to {_number(s['high'])}" if s["low"] is not None else ""
         value = _number(s["value"]) if s["value"] is not None else f"none ({s.get('reason')})"
         # As plain text: the brackets in a score's name are no markup.
-        table.add_row(Text(name), value, interval, better, _number(s["ceiling"]), _number(s["baseline"]))
+        theirs = [Text(_rival(rival, name)) for rival in rivals.values()]
+        table.add_row(Text(name), value, interval, better, _number(s["ceiling"]), *theirs)
     # Without a terminal no line is cut: someone reads it from a log.
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 140 + 12 * len(rivals), highlight=False)
+    console.print(table)
+    if rivals:
+        console.print(
+            "* differs from the synthetic texts by more than chance, all comparisons taken together (p < .05)"
+        )
+    suspects = metrics.get("suspects", [])
+    for one in suspects[:SHOWN]:
+        console.print(
+            f"text {one['row'] + 1} lies near source {one['source'] + 1}: {one['reason']} {one['similarity']:.2f}"
+        )
+    if len(suspects) > SHOWN:
+        console.print(f"and {len(suspects) - SHOWN} more texts near a source (--json lists them)")
+    for note in metrics["notes"]:
+        console.print(Text(f"note: {note}"))
+
+
+def _rival(rival: dict[str, Any], name: str) -> str:
+    adjusted = rival["differences"].get(name, {}).get("adjusted")
+    return _number(rival["scores"][name]["value"]) + ("*" if adjusted is not None and adjusted < 0.05 else "")
 
 
 def _number(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """The settings of a run: one YAML file, dotted overrides on top, unknown keys refused with the nearest known one."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -109,14 +109,33 @@ class Gates(_Section):
     duplicate_threshold: Threshold = 0.85
 
 
-class Evaluation(_Section):
-    """embedders: "tfidf" (lexical, no download) and "domain" (the domain model's hidden states).
+class Choices(_Section):
+    """The columns of a multiple-choice question. answer: the position (from 0), letter or text of the right choice."""
 
+    question: str = "question"
+    choices: tuple[str, ...] = Field(("a", "b", "c", "d", "e"), min_length=2)
+    answer: str = "answer"
+
+
+class Evaluation(_Section):
+    """embedders: "tfidf" (lexical, no download), "domain" (the domain model's hidden states), or any that
+    `steer.evaluate.embedders` knows by name.
+
+    metrics: names of scores or questions; None is all but a few doubles. tokenisation: of n-grams.
     baseline: whether to draw as many texts by plain nucleus sampling from the same checkpoint, as the rival.
+    label: the column of classes, for scores by label and a classifier's use of the texts; None is the first of the
+    task's `balance`. choices: where texts are multiple-choice questions, their columns; choice_model: the encoder that
+    learns to answer them, None a linear head on TF-IDF. classifier: of the adversary and of usefulness.
     """
 
-    embedders: tuple[Literal["tfidf", "domain"], ...] = ("tfidf", "domain")
+    embedders: tuple[str, ...] = ("tfidf", "domain")
+    metrics: tuple[str, ...] | None = None
+    tokenisation: str = "auto"
+    classifier: Literal["logistic", "xgboost"] = "logistic"
     baseline: bool = True
+    label: str | None = None
+    choices: Choices | None = None
+    choice_model: str | None = None
 
     @field_validator("embedders")
     @classmethod
@@ -179,6 +198,19 @@ def load_settings(file: Path, overrides: Sequence[str] = ()) -> Settings:
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise UsageError(_explain(error, file)) from None
+
+
+def evaluation_settings(settings: Evaluation | None, changes: Mapping[str, Any]) -> Evaluation:
+    """The settings of an evaluation on its own, changed in what is not None; by default without a domain model.
+
+    Raises UsageError.
+    """
+    base = (settings or Evaluation()).model_dump()
+    base["embedders"] = tuple(name for name in base["embedders"] if name != "domain") or ("tfidf",)
+    try:
+        return Evaluation.model_validate({**base, **{key: one for key, one in changes.items() if one is not None}})
+    except ValidationError as error:
+        raise UsageError(_explain(error, Path("evaluate"))) from None
 
 
 def differences(old: Settings, new: Settings) -> list[str]:

@@ -99,8 +99,13 @@ def read_texts(source: str | Path, task: Task | None = None) -> list[str]:
     their own names, as they do in generated files; where both are there, the mapping holds, as in training.
     Raises what `read_rows` raises, and ValueError for a missing column.
     """
+    return [record.text for record in read_records(source, task)]
+
+
+def read_records(source: str | Path, task: Task | None = None, also: Sequence[str] = ()) -> list[Record]:
+    """The texts as `read_texts` has them, with their columns and those of `also`; ids are places in the file."""
     task = task or Task(data=str(source))
-    names, texts = task.columns_of_example, []
+    names, records = tuple(dict.fromkeys((*task.columns_of_example, *also))), []
     mapped = task.model_copy(update={"data": str(source)})
     plain = mapped.model_copy(update={"columns": {}})
     for place, row in located_rows(str(source), None, None):
@@ -110,8 +115,13 @@ def read_texts(source: str | Path, task: Task | None = None) -> list[str]:
             if not all(name in row for name in names):
                 raise
             fields = {name: _column(plain, name, row, place) for name in names}
-        texts.append(task.render(fields))
-    return texts
+        records.append(Record(place, fields, task.render(fields)))
+    return records
+
+
+def has_column(source: str | Path, name: str) -> bool:
+    """Whether the file's first row has the column."""
+    return name in located_rows(str(source), None, 1)[0][1]
 
 
 def _rank(record: Record, seed: int) -> bytes:

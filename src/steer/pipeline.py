@@ -133,30 +133,39 @@ def _baseline(run: Run) -> None:
 
 
 def _metrics(run: Run) -> None:
-    from steer.evaluate import HiddenStates, evaluate
+    from steer.evaluate import HiddenStates
+    from steer.measure import corpus, measure
 
     # One that was asked for on the way, with `steer report`, would be taken for the last.
     (run.folder / "report.html").unlink(missing_ok=True)
     say("evaluate: measuring against held-out real texts")
-    synthetic = run.synthetic_texts()
-    nucleus = run.synthetic_texts("baseline.jsonl") if run.settings.evaluate.baseline else []
-    if nucleus and 2 * len(nucleus) < len(synthetic):
+    settings, task = run.settings.evaluate, run.settings.task
+    records = {
+        "real": run.records("test"),
+        "synthetic": run.synthetic_records(),
+        "train": run.records("train"),
+        "baseline": run.synthetic_records("baseline.jsonl") if settings.baseline else [],
+    }
+    synthetic, nucleus = len(records["synthetic"]), len(records["baseline"])
+    if nucleus and 2 * nucleus < synthetic:
         # All sides are brought to the size of the smallest.
-        say(f"warning: {len(nucleus)} texts by nucleus sampling are too few to be compared with {len(synthetic)}")
-        nucleus = []
+        say(f"warning: {nucleus} texts by nucleus sampling are too few to be compared with {synthetic}")
+    if 2 * nucleus < synthetic or not nucleus:
+        del records["baseline"]
     weights = " ".join(f"{name}={digest[:12]}" for name, digest in run.weight_hashes().items())
     domain = HiddenStates(lambda texts: run.pair.embed(texts).double().numpy(), f"mean of the final layer, {weights}")
-    embedders: list[Any] = [domain if name == "domain" else name for name in run.settings.evaluate.embedders]
-    evaluation = evaluate(
-        [record.text for record in run.records("test")],
-        synthetic,
-        train=[record.text for record in run.records("train")],
-        baseline=nucleus or None,
-        embedder=embedders,
+    made = measure(
+        {name: corpus(some, settings, task) for name, some in records.items()},
+        settings,
+        own={"domain": domain},
         seed=run.settings.seed,
         threshold=run.settings.gates.copy_threshold,
+        details=True,
     )
-    write_json(run.folder / "metrics.json", evaluation.to_json())
+    assert made.details is not None
+    write_json(run.folder / "details.json", made.details.to_json())
+    # Last, since this file says that the stage is done.
+    write_json(run.folder / "metrics.json", made.to_json())
 
 
 def _report(run: Run) -> None:

@@ -15,11 +15,11 @@ class Progress:
 
     PLAIN_EVERY = 5.0  # seconds between plain lines
 
-    def __init__(self, name: str, total: float) -> None:
-        self.name, self.total, self.done = name, total, 0.0
+    def __init__(self, name: str, total: float, shown: bool = True) -> None:
+        self.name, self.total, self.shown, self.done = name, total, shown, 0.0
         self._shown = self._started = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
             from rich.progress import Progress as Bar
@@ -43,7 +43,7 @@ class Progress:
         self.done = min(self.total, self.done + steps)
         if self._bar:
             self._bar.update(self._task, completed=self.done, note=note)
-        elif time.monotonic() - self._shown >= self.PLAIN_EVERY or self.done >= self.total:
+        elif self.shown and (time.monotonic() - self._shown >= self.PLAIN_EVERY or self.done >= self.total):
             self._shown = time.monotonic()
             seconds = self._shown - self._started
             say(f"{self.name}: {self.done:g} of {self.total:g}, {seconds:.0f} s{', ' + note if note else ''}")

@@ -137,9 +137,10 @@ class Run:
         """The accepted samples as users get them: their own columns, and an id."""
         return read_jsonl(self.folder / "synthetic.jsonl")
 
-    def synthetic_texts(self, name: str = "synthetic.jsonl") -> list[str]:
-        """The texts of a data file of this run, as the example template writes them."""
-        return [self.settings.task.render(row) for row in read_jsonl(self.folder / name)]
+    def synthetic_records(self, name: str = "synthetic.jsonl") -> list[Record]:
+        """A data file of this run, with its texts as the example template writes them."""
+        rows = read_jsonl(self.folder / name)
+        return [Record(row["id"], row, self.settings.task.render(row)) for row in rows]
 
     @property
     def manifest(self) -> dict[str, Any]:

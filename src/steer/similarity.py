@@ -9,8 +9,10 @@ same. Both look at normalised text.
 import math
 import unicodedata
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ RUN = 8  # words; shorter runs are shared by texts of one field that never saw e
 # A text that repeats itself meets a source that repeats the same words at every pair of their positions; a few
 # positions per source and run are enough to find the copy, and keep such texts from taking minutes.
 OCCURRENCES = 16
+
+Indices: TypeAlias = Sequence[int] | NDArray[np.int64]
 
 
 def normalise(text: str) -> str:
@@ -82,14 +86,16 @@ class CopyFinder:
                 if seen[key] <= OCCURRENCES:
                     self._runs.setdefault(key, []).append((index, position))
 
-    def find(self, texts: Iterable[str]) -> list[Match | None]:
+    def find(self, texts: Iterable[str], among: Iterable[Indices] | None = None) -> list[Match | None]:
         """Per text, the nearest source that it is a near copy of, or None.
 
         Edit similarity goes before a shared run, and of equals the source that was given first.
+        among: per text, the sources to compare its characters with, where all would take too long; runs of words are
+            looked up in every source all the same.
         """
         return [
-            min(self._matches(normalise(text)), key=lambda m: (m.reason, -m.similarity, m.index), default=None)
-            for text in texts
+            min(self._matches(normalise(text), some), key=lambda m: (m.reason, -m.similarity, m.index), default=None)
+            for text, some in zip(texts, repeat(None) if among is None else among, strict=among is not None)
         ]
 
     def nearest(self, texts: Iterable[str]) -> list[Match]:
@@ -102,22 +108,24 @@ class CopyFinder:
         )
         return [Match(-1, math.nan, "nearest") if hit is None else Match(hit[2], hit[1], "nearest") for hit in best]
 
-    def _matches(self, text: str) -> list[Match]:
+    def _matches(self, text: str, among: Indices | None = None) -> list[Match]:
         """Every source that the normalised text is a near copy of, once."""
-        edits = self._near_copies(text)
+        edits = self._near_copies(text, self._of_like_length(text) if among is None else among)
         found = {match.index for match in edits}
         return edits + [match for match in self._shared_runs(text) if match.index not in found]
 
-    def _near_copies(self, text: str) -> list[Match]:
-        from rapidfuzz import process
-        from rapidfuzz.distance import Indel
-
+    def _of_like_length(self, text: str) -> list[int]:
         # The longest common subsequence is at most the shorter text, so 2·min(a, b) / (a + b) >= threshold. The slack
         # of one character keeps rounding from excluding a length that the exact comparison would admit.
         stretch = (2 - self.threshold) / self.threshold
         first = bisect_left(self._by_length, (math.floor(len(text) / stretch) - 1, -1))
         last = bisect_right(self._by_length, (math.ceil(len(text) * stretch) + 1, len(self)))
-        indices = [index for _, index in self._by_length[first:last]]
+        return [index for _, index in self._by_length[first:last]]
+
+    def _near_copies(self, text: str, indices: Indices) -> list[Match]:
+        from rapidfuzz import process
+        from rapidfuzz.distance import Indel
+
         hits = process.extract(
             text,
             [self._sources[index] for index in indices],
@@ -125,7 +133,7 @@ class CopyFinder:
             score_cutoff=self.threshold,
             limit=None,
         )
-        return [Match(indices[position], similarity, "near copy") for _, similarity, position in hits]
+        return [Match(int(indices[position]), similarity, "near copy") for _, similarity, position in hits]
 
     def _shared_runs(self, text: str) -> list[Match]:
         words = text.split()
@@ -159,11 +167,18 @@ def _run(a: list[str], i: int, b: list[str], j: int) -> int:
     return left + right
 
 
-def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> NDArray[np.int64]:
+# Texts -> for each, the positions of the others that are worth comparing with it.
+Shortlist = Callable[[Sequence[str]], Sequence[NDArray[np.int64]]]
+
+
+def clusters(
+    texts: Sequence[str], threshold: float = THRESHOLD, shortlist: Shortlist | None = None
+) -> NDArray[np.int64]:
     """Label texts (N,) so that near copies, and near copies of near copies, share a label, whatever the texts' order.
 
-    Labels count from 0. They are the connected components of the near-copy relation, where a shared run has to cover
-    half of the text of fewer words.
+    Labels count from 0. They are the connected components of the near-copy
+    relation, where a shared run has to cover half of the text of fewer words.
+    shortlist: finds the texts to compare with each other, where comparing all pairs would take too long.
     """
     if not len(texts):
         return np.empty(0, dtype=np.int64)
@@ -174,10 +189,21 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> NDArray[np.i
     # Texts of more words first: then each text meets, as sources, exactly those of which it can be the shorter half.
     distinct = sorted(set(normalised), key=lambda text: (-len(text.split()), text))
     finder, links = CopyFinder([], threshold), []
+    among = None if shortlist is None else _earlier(shortlist(distinct))
     for node, text in enumerate(distinct):
-        links += [(node, match.index) for match in finder._matches(text)]
+        links += [(node, match.index) for match in finder._matches(text, None if among is None else among[node])]
         finder.add([text])
     rows, columns = np.array(links, dtype=np.int64).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(links)), (rows, columns)), shape=(len(distinct), len(distinct)))
     labels = dict(zip(distinct, connected_components(graph, directed=False)[1], strict=True))
     return np.array([labels[text] for text in normalised], dtype=np.int64)
+
+
+def _earlier(shortlists: Sequence[NDArray[np.int64]]) -> list[list[int]]:
+    """Per position, the earlier ones that are on its list or have it on theirs."""
+    pairs = [set[int]() for _ in shortlists]
+    for one, others in enumerate(shortlists):
+        for other in map(int, others):
+            if one != other:
+                pairs[max(one, other)].add(min(one, other))
+    return [sorted(earlier) for earlier in pairs]

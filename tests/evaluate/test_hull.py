@@ -235,4 +235,4 @@ def test_umap_of_too_few_distinct_rows_is_none(distinct, count):
 def test_umap_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ImportError, match=r"pip install 'steer-text\[eval\]'"):
-        project(SQUARE, SQUARE, method="umap")
+        project(*np.random.default_rng(0).normal(size=(2, 20, 9)), method="umap")

@@ -2,183 +2,221 @@
 
     evaluate(real, synthetic, train=train, baseline=nucleus).scores["adversarial_auroc"]
 
-One file per question: `fidelity` (like the real ones?), `diversity` (unlike each other?), `authenticity` (nobody's
-already?). The order of the rows changes no score.
+One file per question: `diversity` (unlike each other?), `fidelity` and `adversary` (like the real ones?), `coverage`
+(all of the real ones?), `authenticity` (nobody's already?), `downstream` (of use?). `catalogue` lists the scores,
+`protocol` measures them. The order of the rows changes no score.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import nan
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from steer.evaluate import authenticity, diversity, fidelity
-from steer.evaluate.embed import Embedder, HiddenStates, TfidfSvd, vectors
-from steer.evaluate.intervals import RESAMPLES, SUBSAMPLES, Estimate
-from steer.evaluate.score import Score, signature
+from steer.evaluate import catalogue
+from steer.evaluate.adversary import Classifier
+from steer.evaluate.corpus import Corpus, Question, Texts, corpus
+from steer.evaluate.details import Details, Suspect
+from steer.evaluate.embed import Embedder, HiddenStates, TfidfSvd
+from steer.evaluate.intervals import Difference, Estimate
+from steer.evaluate.protocol import Measurement, Settings, differences
+from steer.evaluate.score import Score, strict
 from steer.evaluate.sides import Sides
-from steer.similarity import RUN, THRESHOLD, CopyFinder, clusters
+from steer.evaluate.spaces import Lexical, Outside, Space
+from steer.evaluate.tokens import tokeniser
+from steer.similarity import THRESHOLD
 
-__all__ = ["Embedder", "Estimate", "Evaluation", "HiddenStates", "Score", "TfidfSvd", "evaluate"]
+if TYPE_CHECKING:
+    from steer.evaluate.choices import Answerer
+    from steer.evaluate.downstream import Result
+
+__all__ = [
+    "Corpus",
+    "Difference",
+    "Embedder",
+    "Estimate",
+    "Evaluation",
+    "HiddenStates",
+    "Question",
+    "Score",
+    "TfidfSvd",
+    "evaluate",
+]
 
 NUCLEUS = "nucleus"
-# A score's name, and the n whose unique n-gram ratios it multiplies; the paper's n, 3, has the plain name.
-NGRAM_SCORES = {
-    "unique_ngram_ratio": (3,),
-    "unique_ngram_ratio_1": (1,),
-    "unique_ngram_ratio_2": (2,),
-    "unique_ngram_ratio_4": (4,),
-    "ngram_diversity": diversity.ORDERS,
-}
+FEWEST_LABELLED = 2  # texts of a label, real and synthetic, for scores of its own
 
 EmbedderChoice = Literal["tfidf"] | Embedder
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of the synthetic texts, the same scores of each rival, and what was done to make them comparable."""
+    """The scores of the synthetic texts, the same scores of each rival, and what was done to make them comparable.
+
+    differences: by rival and score, the synthetic texts' value minus the rival's. labels: by label, the scores of the
+    texts with that label. usefulness: what a model learns from a set, by set and by training size.
+    suspects: the synthetic texts that lie too near to a training text, with that text; `rows` count from 0 in what was
+    given. details: for pictures, where they were asked for.
+    """
 
     scores: dict[str, Score]
     rivals: dict[str, dict[str, Score]]
     notes: list[str]
+    differences: dict[str, dict[str, Difference]] = field(default_factory=dict)
+    labels: dict[str, dict[str, Score]] = field(default_factory=dict)
+    usefulness: "dict[str, Result]" = field(default_factory=dict)
+    suspects: list[Suspect] = field(default_factory=list)
+    details: Details | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object of metrics.json and of `steer evaluate --json`: strict JSON."""
-        return {
-            "scores": {name: score.to_json() for name, score in self.scores.items()},
+        made: dict[str, Any] = {
+            "scores": _rows(self.scores),
             "rivals": {
-                rival: {"scores": {name: score.to_json() for name, score in scores.items()}}
+                rival: {
+                    "scores": _rows(scores),
+                    "differences": {name: strict(asdict(one)) for name, one in self.differences.get(rival, {}).items()},
+                }
                 for rival, scores in self.rivals.items()
             },
             "notes": list(self.notes),
         }
+        if self.suspects:
+            made["suspects"] = [strict(asdict(suspect)) for suspect in self.suspects]
+        if self.usefulness:
+            made["usefulness"] = {of: strict(asdict(result)) for of, result in self.usefulness.items()}
+        if self.labels:
+            made["labels"] = {label: {"scores": _rows(scores)} for label, scores in self.labels.items()}
+        return made
+
+
+def _rows(scores: Mapping[str, Score]) -> dict[str, Any]:
+    return {name: score.to_json() for name, score in scores.items()}
 
 
 def evaluate(
-    real: Sequence[str],
-    synthetic: Sequence[str],
+    real: Texts,
+    synthetic: Texts,
     *,
-    train: Sequence[str] | None = None,
-    baseline: Sequence[str] | None = None,
-    rivals: Mapping[str, Sequence[str]] | None = None,
+    train: Texts | None = None,
+    baseline: Texts | None = None,
+    rivals: Mapping[str, Texts] | None = None,
+    metrics: Sequence[str] | None = None,
     embedder: EmbedderChoice | Sequence[EmbedderChoice] = "tfidf",
+    tokenisation: str = "auto",
+    classifier: Classifier = "logistic",
+    answerer: "Answerer | None" = None,
     seed: int = 0,
     threshold: float = THRESHOLD,
+    details: bool = False,
+    progress: bool = False,
 ) -> Evaluation:
-    """Measure synthetic texts against held-out real texts.
+    """Measure synthetic texts against held-out real texts; either as a list, or as a `Corpus` with labels or vectors.
 
     real: held-out texts; synthetic: the texts to judge.
     train: the texts that the generator was trained on. The ceiling is then a sample of them against `real`, and copies
         are looked for in them. Without, `real` is divided into a reference and a ceiling by hash, and copies are looked
         for in `real`.
     baseline: texts of plain nucleus sampling, which also stand among the rivals as "nucleus"; rivals: other sets.
+    metrics: names of scores or of questions ("diverse", "faithful", "covered", "authentic", "useful"), or
+        "all"; None: every score but a few doubles, as far as the packages that they take are installed.
     embedder: "tfidf" or an object with `name`, `signature` and `embed`, or several: the first one's scores have the
-        plain names, the others' the suffix "[NAME]".
+        plain names, the others' the suffix "[NAME]". The vectors of a `Corpus` stand in the place of the first.
+    tokenisation: what n-grams are made of, see `steer.evaluate.tokens.tokeniser`.
+    classifier: "logistic" or "xgboost", of the adversary and of usefulness. answerer: what learns from multiple-choice
+        questions, `steer.evaluate.choices.ChoiceHead()` if None.
     seed: of samples, folds and intervals. threshold: edit similarity of a near copy, in (0, 1].
+    details: also what pictures are made of. progress: on standard error.
 
     Odd input (no texts, one text, empty texts) gives NaN with a reason. Raises ValueError on settings that have no
-    meaning, TypeError on a text where texts are expected.
+    meaning, TypeError on a text where texts are expected, ImportError where a score takes a package that is not there.
     """
     if baseline is not None and NUCLEUS in (rivals or {}):
         raise ValueError('a rival is called "nucleus", as the baseline is: rename the rival, or leave out one of them')
     others = {**({} if baseline is None else {NUCLEUS: baseline}), **(rivals or {})}
-    sides = Sides.of(real, synthetic, () if train is None else train, others, seed)
-    rows = [*_diversity(sides, seed), *_fidelity(sides, _embedders(embedder), seed, threshold)]
-    rows.append(_authenticity(sides, threshold))
-    nucleus = None if baseline is None else sides.names.index(NUCLEUS)
-    first, _, *rest = ({row.name: row.score(i, nucleus) for row in rows} for i in range(len(sides.candidates)))
-    return Evaluation(first, dict(zip(sides.names[2:], rest, strict=True)), sides.notes())
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One score of every candidate, in the order of `Sides.candidates`."""
-
-    name: str
-    higher_is_better: bool
-    signature: str
-    estimates: list[Estimate]
-
-    def score(self, candidate: int, nucleus: int | None) -> Score:
-        mine = self.estimates[candidate]
-        return Score(
-            name=self.name,
-            value=mine.value,
-            low=mine.low,
-            high=mine.high,
-            higher_is_better=self.higher_is_better,
-            ceiling=self.estimates[1].value,
-            baseline=nan if nucleus is None else self.estimates[nucleus].value,
-            signature=self.signature,
-            reason=mine.reason,
-        )
-
-
-def _diversity(sides: Sides, seed: int) -> list[_Row]:
-    corpora = [diversity.truncate(texts, sides.words) for texts in sides.candidates]
-    ngrams = [{n: diversity.Ngrams.of(corpus, n) for n in (1, 2, 3, 4)} for corpus in corpora]
-    rows = []
-    for name, orders in NGRAM_SCORES.items():
-        says = signature(
-            definition=f"{'product of ' if len(orders) > 1 else ''}distinct/total word n-grams of the corpus",
-            n=",".join(map(str, orders)),
-            tokenisation="lowercased, whitespace",
-            sizes=f"{sides.words} words a set, sampled by seed",
-            interval=f"{SUBSAMPLES} half samples",
-            seed=seed,
-        )
-        rows.append(_Row(name, True, says, [diversity.estimate([t[n] for n in orders], seed) for t in ngrams]))
-    return rows
-
-
-def _fidelity(sides: Sides, embedders: dict[str, Embedder | None], seed: int, threshold: float) -> list[_Row]:
-    real, candidates = sides.reference, [texts[: sides.texts] for texts in sides.candidates]
-    labels = [clusters(real + texts, threshold) for texts in candidates]
-    sizes = f"{sides.texts} texts against {len(real)} real, sampled by seed"
-    rows = []
-    for suffix, outside in embedders.items():
-        embedder = outside or TfidfSvd(sides.reference + sides.training, seed=seed)
-        real_vectors, *theirs = (vectors(embedder, texts) for texts in (real, *candidates))
-        cosines = [fidelity.estimate_cosine(real_vectors, mine, seed) for mine in theirs]
-        aurocs = [
-            fidelity.estimate_auroc(real, mine, label, (real_vectors, vector) if outside else None, seed)
-            for mine, label, vector in zip(candidates, labels, theirs, strict=True)
-        ]
-        cosine = signature(
-            definition="cosine of mean embeddings",
-            embedder=embedder.signature,
-            sizes=sizes,
-            interval=f"bootstrap of {RESAMPLES} over texts",
-            seed=seed,
-        )
-        auroc = signature(
-            definition=f"logistic regression, {fidelity.FOLDS} folds grouped by near copy, pooled; 0.5 is best",
-            embedder=f"standardised {embedder.signature}" if outside else "tfidf+svd (lexical), fitted inside the fold",
-            threshold=threshold,
-            sizes=sizes,
-            interval=f"bootstrap of {RESAMPLES} over clusters, classifier not refitted",
-            seed=seed,
-        )
-        rows.append(_Row(f"cosine_similarity{suffix}", True, cosine, cosines))
-        rows.append(_Row(f"adversarial_auroc{suffix}", False, auroc, aurocs))
-    return rows
-
-
-def _authenticity(sides: Sides, threshold: float) -> _Row:
-    sources = CopyFinder(sides.training or sides.real, threshold)
-    estimates = [authenticity.estimate(texts, sources) for texts in sides.candidates]
-    if sides.training:
-        held_out, ceiling_sources = sides.real, sources
-    else:
-        held_out, ceiling_sources = sides.candidates[1], CopyFinder(sides.reference, threshold)
-    estimates[1] = authenticity.estimate(held_out, ceiling_sources)
-    says = signature(
-        definition=f"share of near copies, by indel similarity or a verbatim run of {RUN}+ words over half the text",
-        threshold=threshold,
-        sources=f"{len(sources)} {'training' if sides.training else 'real'} texts",
-        ceiling=f"{len(held_out)} held-out texts against {len(ceiling_sources)}",
-        interval="wilson",
+    if taken := sorted({"synthetic", "ceiling"} & set(others)):
+        raise ValueError(f"a rival is called {taken[0]!r}, which names something else: rename it")
+    given = {"real": real, "synthetic": synthetic, "train": () if train is None else train, **others}
+    sets = {name: _corpus(name, texts) for name, texts in given.items()}
+    _check_vectors(sets)
+    settings = Settings(
+        catalogue.chosen(metrics),
+        tokeniser(tokenisation, (text for one in sets.values() for text in one.texts)),
+        classifier,
+        threshold,
+        seed,
+        answerer,
     )
-    return _Row("copied_share", False, says, estimates)
+    embedders = _embedders(embedder)
+    made = _measure(sets, settings, embedders, progress, details)
+    by_label = {label: {name: one.labelled(label) for name, one in sets.items()} for label in _labels(sets)}
+    labels = {label: _measure(some, settings, embedders, progress).scores for label, some in by_label.items()}
+    notes = [*made.notes, *_packages(metrics), f"words are counted as: {settings.tokeniser.name}"]
+    return replace(made, notes=notes, labels=labels)
+
+
+def _measure(
+    sets: Mapping[str, Corpus],
+    settings: Settings,
+    embedders: Mapping[str, Embedder | None],
+    progress: bool,
+    details: bool = False,
+) -> Evaluation:
+    rivals = {name: one for name, one in sets.items() if name not in ("real", "synthetic", "train")}
+    sides = Sides.of(sets["real"], sets["synthetic"], sets["train"], rivals, settings.tokeniser.split, settings.seed)
+    measurement = Measurement(sides, settings, _spaces(sides, embedders, settings.seed), progress)
+    rows = measurement.rows()
+    nucleus = NUCLEUS if NUCLEUS in rivals else None
+    scores = {of: {row.name: row.score(of, nucleus) for row in rows} for of in ("synthetic", *rivals)}
+    useful = measurement.usefulness.results if any(row.name in catalogue.USEFULNESS for row in rows) else {}
+    return Evaluation(
+        scores.pop("synthetic"),
+        scores,
+        sides.notes(),
+        differences(rows, list(rivals)),
+        usefulness=useful,
+        suspects=measurement.suspects(),
+        details=measurement.details(sets) if details else None,
+    )
+
+
+def _spaces(sides: Sides, embedders: Mapping[str, Embedder | None], seed: int) -> list[Space]:
+    made: list[Space] = [
+        Lexical(sides, seed, suffix) if embedder is None else Outside(sides, embedder, suffix)
+        for suffix, embedder in embedders.items()
+    ]
+    return [Outside(sides, None), *made[1:]] if sides.real.vectors is not None else made
+
+
+def _corpus(name: str, texts: Texts) -> Corpus:
+    try:
+        return corpus(texts)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _check_vectors(sets: Mapping[str, Corpus]) -> None:
+    having = [name for name, one in sets.items() if one.vectors is not None]
+    lacking = [name for name, one in sets.items() if one.vectors is None and len(one)]
+    if having and lacking:
+        raise ValueError(f"{having[0]} came with embeddings and {lacking[0]} without: give those of all sets, or none")
+    widths = {one.vectors.shape[1] for one in sets.values() if one.vectors is not None and len(one)}
+    if len(widths) > 1:
+        raise ValueError(f"embeddings of {' and '.join(map(str, sorted(widths)))} dimensions came: take one embedder")
+
+
+def _labels(sets: Mapping[str, Corpus]) -> list[str]:
+    """The labels for which there are scores of their own: more than one, of enough real and synthetic texts."""
+    real, synthetic = (list(sets[name].labels or ()) for name in ("real", "synthetic"))
+    enough = {label for label in set(real) if min(real.count(label), synthetic.count(label)) >= FEWEST_LABELLED}
+    return sorted(enough) if len(set(real)) > 1 else []
+
+
+def _packages(metrics: Sequence[str] | None) -> list[str]:
+    if metrics is not None:
+        return []
+    return [
+        f"not measured: {name}, which takes pip install 'steer-text[{extra}]'"
+        for name, extra in catalogue.missing().items()
+    ]
 
 
 def _embedders(choice: EmbedderChoice | Sequence[EmbedderChoice]) -> dict[str, Embedder | None]:

@@ -1,12 +1,17 @@
 """Texts as vectors. Any object with this protocol serves; the one that is built in needs no model and no download."""
 
 import hashlib
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
+
+from steer.evaluate.tokens import UNSPACED
 
 Embeddings = NDArray[np.float64]
 
@@ -29,11 +34,12 @@ class Embedder(Protocol):
 
 
 class TfidfSvd:
-    """Latent semantic analysis (Deerwester et al. 1990): sublinear TF-IDF, then the leading singular directions.
+    """Latent semantic analysis (Deerwester et al. 1990): sublinear TF-IDF of words and pairs of words, then the leading
+    singular directions.
 
-    Lexical: it knows which words texts share, not what they mean. Fitted on `texts`; words they do not have count for
-    nothing, and a text of no known word is the zero vector. D is at most `dimensions`, less where the texts span less,
-    and 1 (all zeros) where they have no word at all.
+    Lexical: it knows which words, and pairs of neighbouring words, texts share, not what they mean. Fitted on `texts`;
+    words they do not have count for nothing, and a text of no known word is the zero vector. D is at most `dimensions`,
+    less where the texts span less, and 1 (all zeros) where they have no word at all.
     """
 
     name = "tfidf"
@@ -44,18 +50,21 @@ class TfidfSvd:
         # Sorted, since the random projection of the decomposition must not depend on the rows' order.
         fitted = sorted(texts)
         digest = hashlib.sha256("\0".join(fitted).encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        self.signature = f"tfidf+svd (lexical) dimensions={dimensions} fit={len(fitted)} texts sha256={digest}"
-        # Words and single marks: punctuation and emoji are part of how a text looks.
-        self._tfidf = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+        self.signature = f"tfidf+svd (lexical) n=1,2 dimensions={dimensions} fit={len(fitted)} texts sha256={digest}"
+        # Pairs of words, since the words alone cannot tell a text from the same words in another order.
+        self._tfidf = TfidfVectorizer(sublinear_tf=True, tokenizer=_words, token_pattern=None, ngram_range=(1, 2))
         self._directions: Embeddings | None = None  # (D, V)
         if any(map(self._tfidf.build_analyzer(), fitted)):
             self._directions = _leading_directions(self._tfidf.fit_transform(fitted), dimensions, seed)
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Vectors (N, D) of N texts, of length at most 1."""
+        """Vectors (N, D) of N texts, of length 1; of length 0 without a known word."""
+        from sklearn.preprocessing import normalize
+
         if self._directions is None or not len(texts):
             return np.zeros((len(texts), 1 if self._directions is None else len(self._directions)))
-        return np.asarray(self._tfidf.transform(texts) @ self._directions.T, dtype=np.float64)
+        # How much of a text the directions hold depends on whether they were fitted on it, and is no likeness.
+        return np.asarray(normalize(self._tfidf.transform(texts) @ self._directions.T), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,16 @@ class HiddenStates:
         return self.vectors(texts)
 
 
+def _words(text: str) -> list[str]:
+    """Words, single marks (punctuation and emoji are part of how a text looks), and single characters of Chinese,
+    Thai and the other scripts that put no spaces between words."""
+    found: list[str] = _WORDS.findall(text)
+    return found
+
+
+_WORDS = regex.compile(rf"[{UNSPACED}]|[\w--[{UNSPACED}]]+|[^\w\s]", regex.V1)
+
+
 def vectors(embedder: Embedder, texts: Sequence[str]) -> Embeddings:
     """What the embedder gives for N texts (N, D), checked; (0, 1) of no texts, about which it is not asked.
 
@@ -87,6 +106,19 @@ def vectors(embedder: Embedder, texts: Sequence[str]) -> Embeddings:
     if given.ndim != 2 or len(given) != len(texts):
         raise ValueError(f"embedder {embedder.name} gave {given.shape} for {len(texts)} texts; expected (N, D)")
     return given
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates, which are no characters: no tokenizer takes them."""
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def in_a_line(text: str) -> str:
+    """What somebody else's error says, short enough for ours."""
+    return textwrap.shorten(text, 300, placeholder=" ...") or "no reason given"
 
 
 def _leading_directions(matrix: object, dimensions: int, seed: int) -> Embeddings:

@@ -1,26 +1,33 @@
-"""Are the synthetic texts like the real ones?
+"""Are the synthetic texts, taken together, where the real ones are?
 
-    cosine_similarity   of the mean embeddings, arXiv 2308.07645 p. 5; range [-1, 1], higher is better
-    adversarial_auroc   of a classifier that tells synthetic from real, on texts it was not trained on; range [0, 1],
-                        0.5 is best, lower is better: indistinguishable
+    cosine_similarity     of the mean embeddings, arXiv 2308.07645 p. 5; range [-1, 1], higher is better
+    mean_pairwise_cosine  of every synthetic text with every real one, averaged: what the paper's authors computed;
+                          range [-1, 1], higher is better
+    mmd                   squared maximum mean discrepancy, unbiased, Gaussian kernel (Gretton et al. 2012); 0 or less
+                          for one source, lower is better
+    mauve                 area under the divergence frontier of quantised embeddings (Pillutla et al. 2021), by the
+                          library mauve-text; range (0, 1], higher is better
 
-Folds are grouped by near-duplicate cluster over both sets together. Ungrouped, the copies of a text straddle folds:
-exact copies of the real texts then score far below 0.5 (each is recognised by its twin of the other label), and a set
-of a few repeated texts close to 1 (each is recognised by itself).
+A classifier between the two sets is in `adversary`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from math import nan
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from steer.evaluate.embed import Embedder, Embeddings, TfidfSvd, vectors
-from steer.evaluate.intervals import Estimate, bootstrap
-from steer.similarity import THRESHOLD, clusters
+from steer.evaluate.embed import Embeddings
+from steer.evaluate.intervals import Estimate, Mask, bootstrap, subsample, undefined
 
-FOLDS = 5
+MMD_DRAWS = 100
+MMD_PERMUTATIONS = 199
+# One seed of k-means moves MAUVE by more than a hundredth: so the value is a mean over seeds, and every half sample of
+# its interval has a seed of its own.
+MAUVE_SEEDS = 5
+MAUVE_DRAWS = 20
 
 
 def cosine_similarity(
@@ -44,149 +51,133 @@ def _total(embeddings: Embeddings, counts: ArrayLike | None) -> Embeddings:
     return np.asarray(np.sum(embeddings, axis=0) if counts is None else np.asarray(counts) @ embeddings)
 
 
-def auroc(synthetic: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Chance that a synthetic text scores above a real one, ties counting half (Mann and Whitney 1947).
-
-    synthetic: (N,) which texts are synthetic; weights: (N,) how often each counts. NaN where a class is empty.
-    """
-    label = np.asarray(synthetic, dtype=np.float64)
-    weight = np.ones(len(label)) if weights is None else np.asarray(weights, dtype=np.float64)
-    step = np.unique(np.asarray(scores), return_inverse=True)[1]
-    ours, theirs = np.bincount(step, weight * label), np.bincount(step, weight * (1 - label))
-    pairs = ours.sum() * theirs.sum()
-    return float(ours @ (np.cumsum(theirs) - theirs / 2) / pairs) if pairs > 0 else nan
-
-
-@dataclass(frozen=True)
-class Discrimination:
-    """What the classifier said of N texts, each by a fold that did not see it or anything like it.
-
-    synthetic: (N,) which texts are synthetic. scores: (N,) log-odds of being so. clusters: (N,) near-duplicate labels.
-    reason: why there are no scores, if there are none.
-    """
-
-    synthetic: NDArray[np.bool_]
-    scores: NDArray[np.float64]
-    clusters: NDArray[np.int64]
-    reason: str | None = None
-
-    def auroc(self, counts: ArrayLike | None = None) -> float:
-        """Of all folds' scores together; counts (C,) say how often each cluster is counted."""
-        if self.reason is not None:
-            return nan
-        return auroc(self.synthetic, self.scores, None if counts is None else np.asarray(counts)[self.clusters])
-
-
-def adversarial_auroc(
-    real_texts: Sequence[str],
-    synthetic_texts: Sequence[str],
-    *,
-    embedder: Embedder | None = None,
-    seed: int = 0,
-    threshold: float = THRESHOLD,
+def mean_pairwise_cosine(
+    real: Embeddings,
+    synthetic: Embeddings,
+    real_counts: ArrayLike | None = None,
+    synthetic_counts: ArrayLike | None = None,
 ) -> float:
-    """Cross-validated AUROC of a logistic regression; 0.5 is best. NaN where the texts cannot be divided into folds.
-
-    embedder: whose vectors the classifier sees; TF-IDF and SVD, fitted inside the fold, if not given.
-    """
-    # Sorted, so that neither folds nor rounding depend on the rows' order.
-    real, synthetic = sorted(real_texts), sorted(synthetic_texts)
-    embeddings = (vectors(embedder, real), vectors(embedder, synthetic)) if embedder else None
-    return estimate_auroc(real, synthetic, clusters(real + synthetic, threshold), embeddings, seed).value
+    """Mean cosine of all N·M pairs; a zero vector has the cosine 0 with all. Counts as in `cosine_similarity`."""
+    a, b = _total(_unit(real), real_counts), _total(_unit(synthetic), synthetic_counts)
+    pairs = (len(real) if real_counts is None else np.sum(real_counts)) * (
+        len(synthetic) if synthetic_counts is None else np.sum(synthetic_counts)
+    )
+    return float(np.clip(a @ b / pairs, -1, 1)) if pairs > 0 else nan
 
 
-def discriminate(
-    real_texts: Sequence[str],
-    synthetic_texts: Sequence[str],
-    labels: NDArray[np.int64],
-    *,
-    embeddings: Embeddings | None = None,
-    seed: int = 0,
-) -> Discrimination:
-    """Score every text by a classifier trained on the other folds.
-
-    labels: (N + M,) near-duplicate clusters of the N real texts, then the M synthetic ones; none is divided.
-    embeddings: (N + M, D) of an outside embedder; TF-IDF and SVD, fitted inside the fold, if not given.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    texts = np.array([*real_texts, *synthetic_texts], dtype=object)
-    synthetic = np.arange(len(texts)) >= len(real_texts)
-    scores = np.zeros(len(texts))
-    # Every fold needs both classes on both sides, so a class of few clusters (a collapsed set) allows as few folds.
-    # A cluster that holds both classes counts for both.
-    folds = min(FOLDS, *(len(np.unique(labels[synthetic == side])) for side in (False, True)))
-    if folds < 2:
-        which = "synthetic" if len(np.unique(labels[synthetic])) < 2 else "real"
-        return Discrimination(synthetic, scores, labels, f"fewer than two distinct {which} texts (near copies are one)")
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(texts, synthetic, labels):
-        if len(np.unique(synthetic[train])) < 2:
-            reason = "the near-duplicate clusters cannot be divided into folds with both classes"
-            return Discrimination(synthetic, scores, labels, reason)
-        if embeddings is None:
-            # Fitted on the training folds alone.
-            lexical = TfidfSvd(texts[train].tolist(), seed=seed)
-            seen, unseen = lexical.embed(texts[train].tolist()), lexical.embed(texts[test].tolist())
-        else:
-            seen, unseen = embeddings[train], embeddings[test]
-        scores[test] = _log_odds(seen, synthetic[train], unseen, scale=embeddings is not None)
-    # What differs by less than the solver's tolerance is a tie, not evidence.
-    return Discrimination(synthetic, np.round(scores, 6), labels)
+def _unit(embeddings: Embeddings) -> Embeddings:
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0))
 
 
-def _log_odds(seen: Embeddings, labels: NDArray[np.bool_], unseen: Embeddings, *, scale: bool) -> NDArray[np.float64]:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    # Balanced, as the intercept would otherwise tell the class sizes of the fold, and folds are pooled.
-    classifier = LogisticRegression(class_weight="balanced", max_iter=1000)
-    model = make_pipeline(StandardScaler(), classifier) if scale else classifier
-    return np.asarray(model.fit(seen, labels).decision_function(unseen), dtype=np.float64)
-
-
-def estimate_cosine(real: Embeddings, synthetic: Embeddings, seed: int = 0) -> Estimate:
-    """Cosine of the mean embeddings, with the bootstrap interval over texts of both sides."""
-    if reason := _unusable(real, synthetic):
-        return Estimate(nan, reason=reason)
-    value = cosine_similarity(real, synthetic)
-    if np.isnan(value):
-        return Estimate(nan, reason="a mean embedding is zero, so it has no direction")
-    return bootstrap(
-        value,
-        lambda *counts: cosine_similarity(real, synthetic, *counts),
+def estimate_cosines(real: Embeddings, synthetic: Embeddings, seed: int = 0) -> dict[str, Estimate]:
+    """Both cosines, with bootstrap intervals over the texts of both sides."""
+    functions = {"cosine_similarity": cosine_similarity, "mean_pairwise_cosine": mean_pairwise_cosine}
+    if reason := unusable(real, synthetic):
+        return undefined(functions, reason)
+    made = bootstrap(
+        lambda *counts: {name: function(real, synthetic, *counts) for name, function in functions.items()},
         (len(real), len(synthetic)),
-        (-1.0, 1.0),
+        dict.fromkeys(functions, (-1.0, 1.0)),
         seed=seed,
     )
+    if np.isnan(made["cosine_similarity"].value):
+        made["cosine_similarity"] = Estimate(nan, reason="a mean embedding is zero, so it has no direction")
+    return made
 
 
-def estimate_auroc(
-    real_texts: Sequence[str],
-    synthetic_texts: Sequence[str],
-    labels: NDArray[np.int64],
-    embeddings: tuple[Embeddings, Embeddings] | None = None,
-    seed: int = 0,
-) -> Estimate:
-    """AUROC of `discriminate`, with the bootstrap interval over clusters of the scores.
+def kernel(real: Embeddings, synthetic: Embeddings) -> NDArray[np.float64] | None:
+    """Gaussian kernel (N + M, N + M) of both sets, real first, its width the median distance of two real texts.
 
-    Nothing is trained again, so the interval leaves out what another training set would change. Of indistinguishable
-    sets it held 0.5 in 35 of 40 trials at 100 texts a side, and in 30 of 40 at 20.
+    The width does not depend on the synthetic texts, so that rivals are measured by one yardstick. None where it is 0.
     """
-    if reason := _unusable(*(embeddings or (real_texts, synthetic_texts))):
-        return Estimate(nan, reason=reason)
-    both = None if embeddings is None else np.concatenate(embeddings)
-    said = discriminate(real_texts, synthetic_texts, labels, embeddings=both, seed=seed)
-    if said.reason is not None:
-        return Estimate(nan, reason=said.reason)
-    return bootstrap(said.auroc(), said.auroc, (int(labels.max()) + 1,), (0.0, 1.0), seed=seed)
+    from scipy.spatial.distance import pdist
+    from sklearn.metrics.pairwise import rbf_kernel
+
+    width = float(np.median(pdist(real))) if len(real) > 1 else 0.0
+    if not width > 0:
+        return None
+    return np.asarray(rbf_kernel(np.concatenate([real, synthetic]), gamma=0.5 / width**2))
 
 
-def _unusable(real: Sequence[str] | Embeddings, synthetic: Sequence[str] | Embeddings) -> str | None:
+def mmd(kernel: NDArray[np.float64], synthetic: Mask, chosen: Mask | None = None) -> float:
+    """Unbiased squared MMD from a kernel (N, N), of which `synthetic` (N,) are one sample and the rest the other.
+
+    chosen: (N,) the texts that count. NaN where a sample has fewer than two.
+    """
+    counted = np.ones(len(kernel), bool) if chosen is None else chosen
+    x, y = (counted & ~synthetic).astype(float), (counted & synthetic).astype(float)
+    n, m = x.sum(), y.sum()
+    if min(n, m) < 2:
+        return nan
+    to_x, to_y, diagonal = kernel @ x, kernel @ y, np.diag(kernel)
+    within = (x @ to_x - diagonal @ x) / (n * (n - 1)) + (y @ to_y - diagonal @ y) / (m * (m - 1))
+    return float(within - 2 * (x @ to_y) / (n * m))
+
+
+def estimate_mmd(real: Embeddings, synthetic: Embeddings, seed: int = 0) -> dict[str, Estimate]:
+    """With the interval of half samples, and p of a permutation test."""
+    if reason := unusable(real, synthetic):
+        return undefined(["mmd"], reason)
+    gram = kernel(real, synthetic)
+    if gram is None:
+        return undefined(["mmd"], "the real texts are too few or too alike: the median of their distances is 0")
+    if len(synthetic) < 2:
+        return undefined(["mmd"], "fewer than two texts")
+    label = np.arange(len(gram)) >= len(real)
+    made = subsample(
+        lambda *masks: {"mmd": mmd(gram, label, np.concatenate(masks))},
+        (len(real), len(synthetic)),
+        {"mmd": (-np.inf, np.inf)},
+        seed=seed,
+        draws=MMD_DRAWS,
+    )["mmd"]
+    rng = np.random.default_rng(seed)
+    as_high = sum(mmd(gram, rng.permutation(label)) >= made.value for _ in range(MMD_PERMUTATIONS))
+    p = (1 + as_high) / (1 + MMD_PERMUTATIONS)
+    return {"mmd": Estimate(made.value, made.low, made.high, made.reason, p, made.draws)}
+
+
+def mauve(real: Embeddings, synthetic: Embeddings, seed: int = 0) -> float:
+    """One run of mauve-text with its default settings. Raises ImportError where it is not installed."""
+    from threadpoolctl import threadpool_limits
+
+    try:
+        import faiss
+        from mauve import compute_mauve
+    except ImportError:
+        raise ImportError("mauve needs: pip install 'steer-text[mauve]'") from None
+    # It warns in C, where nothing else can silence it, that there could be more points to a cluster.
+    quiet = patch.object(faiss, "Kmeans", partial(faiss.Kmeans, min_points_per_centroid=1))
+    # Threads cost such small clusterings more than they save, most of all where the cores are shared.
+    with quiet, threadpool_limits(1), np.errstate(invalid="ignore"):
+        made = compute_mauve(p_features=real, q_features=synthetic, device_id=-1, seed=seed, verbose=False)
+    # Where the frontier is a single point, the library takes the area under it for 3/4.
+    return 1.0 if np.array_equal(made.p_hist, made.q_hist) else min(1.0, float(made.mauve))
+
+
+def estimate_mauve(real: Embeddings, synthetic: Embeddings, seed: int = 0) -> dict[str, Estimate]:
+    """Mean over seeds of k-means; the interval is of half samples, each with another seed."""
+    if reason := unusable(real, synthetic):
+        return undefined(["mauve"], reason)
+    if min(len(real), len(synthetic)) < 40:
+        return undefined(["mauve"], "fewer than 40 texts a side, too few for quantising into clusters")
+    whole = float(np.mean([mauve(real, synthetic, seed + i) for i in range(MAUVE_SEEDS)]))
+    seeds = iter(range(seed, seed + MAUVE_DRAWS))
+
+    def measured(mine: Mask, theirs: Mask) -> Mapping[str, float]:
+        if mine.all() and theirs.all():
+            return {"mauve": whole}
+        return {"mauve": mauve(real[mine], synthetic[theirs], next(seeds))}
+
+    return subsample(measured, (len(real), len(synthetic)), {"mauve": (0.0, 1.0)}, seed=seed, draws=MAUVE_DRAWS)
+
+
+def unusable(real: Embeddings, synthetic: Embeddings) -> str | None:
+    """Why nothing can be measured, if so."""
     if not len(real):
         return "no real texts to compare with"
     if not len(synthetic):
         return "no texts to measure"
-    numbers = [side for side in (real, synthetic) if isinstance(side, np.ndarray)]
-    return None if all(np.isfinite(side).all() for side in numbers) else "the embedder gave values that are not finite"
+    finite = np.isfinite(real).all() and np.isfinite(synthetic).all()
+    return None if finite else "the embedder gave values that are not finite"

@@ -8,6 +8,7 @@ Range [0, 1], higher is better; real against real is far from 1 in more than two
 beside. A few outliers are enough for a wide hull, as nothing asks whether it is empty: `neighbours` does.
 """
 
+import warnings
 from math import nan
 from typing import Literal
 
@@ -137,17 +138,21 @@ def _pca(rows: Embeddings, dimensions: int, seed: int) -> Embeddings:
 
     if rows.shape[1] <= dimensions:
         return np.asarray(rows - rows.mean(axis=0))
-    return np.asarray(PCA(min(dimensions, len(rows)), svd_solver="full").fit_transform(rows))
+    # Of rows that are all the same, no direction explains any share of nothing.
+    with np.errstate(invalid="ignore"):
+        return np.asarray(PCA(min(dimensions, len(rows)), svd_solver="full").fit_transform(rows))
 
 
 def _umap(rows: Embeddings, dimensions: int, seed: int) -> Embeddings | None:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise ImportError("the UMAP projection needs umap-learn: pip install 'steer-text[eval]'") from error
-
     # Its spectral start needs that many; of fewer distinct ones repeated, it would draw a cloud of noise.
     if len(np.unique(rows, axis=0)) < dimensions + 2:
         return None
-    model = UMAP(n_components=dimensions, n_neighbors=min(15, len(rows) - 1), random_state=seed, n_jobs=1)
-    return np.asarray(model.fit_transform(rows), dtype=np.float64)
+    with warnings.catch_warnings():
+        # Of parts that were not asked for, and of starts that it then changes for others.
+        warnings.simplefilter("ignore")
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise ImportError("the UMAP projection needs umap-learn: pip install 'steer-text[eval]'") from error
+        model = UMAP(n_components=dimensions, n_neighbors=min(15, len(rows) - 1), random_state=seed, n_jobs=1)
+        return np.asarray(model.fit_transform(rows), dtype=np.float64)

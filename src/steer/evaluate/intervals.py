@@ -1,8 +1,14 @@
-"""95% intervals: how far would the value move, had other texts been drawn from the same source?"""
+"""95% intervals: how far would the value move, had other texts been drawn from the same source?
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import nan
+A resample of one set is the same whatever it is compared with, as each set draws from a generator of its own: so the
+resamples of two rivals against the same real texts are **paired**, and what the real texts contribute to the noise
+cancels in their `difference`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan, nan, sqrt
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,68 +19,102 @@ SUBSAMPLES = 200
 
 Counts = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Values = Mapping[str, float]
+Bounds = Mapping[str, tuple[float, float]]
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its interval; NaN where one or both are undefined, with the reason."""
+    """A value and its interval; NaN where one or both are undefined, with the reason.
+
+    p: chance of a value at least as extreme if both sides came from one source; NaN where that was not asked.
+    draws: (R,) the value as resamples would have had it, for `difference`.
+    """
 
     value: float
     low: float = nan
     high: float = nan
     reason: str | None = None
+    p: float = nan
+    draws: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+
+
+def undefined(names: Sequence[str] | Mapping[str, object], reason: str) -> dict[str, Estimate]:
+    """NaN for each of the names, for one reason."""
+    return {name: Estimate(nan, reason=reason) for name in names}
 
 
 def bootstrap(
-    value: float,
-    statistic: Callable[..., float],
+    statistic: Callable[..., Values],
     sizes: tuple[int, ...],
-    bounds: tuple[float, float],
+    bounds: Bounds,
     *,
     seed: int = 0,
     draws: int = RESAMPLES,
-) -> Estimate:
-    """Resample units with replacement (Efron 1979); of several samples, each on its own.
+) -> dict[str, Estimate]:
+    """Resample units with replacement (Efron 1979); of several sets, each on its own.
 
-    statistic: takes, per sample, how often each of its units was drawn (sizes[i],), and gives the statistic; NaN where
-        that draw leaves it undefined. A unit is a text, or a cluster of texts that are not independent.
-    bounds: the range of the statistic.
+    statistic: takes, per set, how often each of its units is counted (sizes[i],), and gives values by name; NaN where
+        that leaves one undefined. A unit is a text, or a cluster of texts that are not independent.
+    bounds: the range of each value.
     """
-    if min(sizes) < 2:
-        return Estimate(value, reason="no interval: it takes at least two independent texts")
-    rng = np.random.default_rng(seed)
-    values = [
-        statistic(*(np.bincount(rng.integers(size, size=size), minlength=size) for size in sizes)) for _ in range(draws)
-    ]
-    return _spread(value, np.array(values), bounds)
+
+    def drawn(rng: np.random.Generator, size: int) -> Counts:
+        return np.bincount(rng.integers(size, size=size), minlength=size)
+
+    return _resampled(statistic, sizes, bounds, drawn, seed, draws, np.int64)
 
 
 def subsample(
-    value: float,
-    statistic: Callable[[Mask], float],
-    size: int,
-    bounds: tuple[float, float],
+    statistic: Callable[..., Values],
+    sizes: tuple[int, ...],
+    bounds: Bounds,
     *,
     seed: int = 0,
     draws: int = SUBSAMPLES,
-) -> Estimate:
-    """Draw half of the units without replacement (Politis, Romano and Wolf 1999), for statistics that count repeats.
+) -> dict[str, Estimate]:
+    """Draw half of each set without replacement (Politis, Romano and Wolf 1999), for statistics that count repeats.
 
     A bootstrap would plant repeats of its own, and call every corpus less diverse than it is.
 
-    statistic: takes which units were drawn (size,), and gives the statistic of those.
-    bounds: the range of the statistic.
+    statistic: takes, per set, which units are drawn (sizes[i],), and gives values by name; see `bootstrap`.
     """
-    if size < 2:
-        return Estimate(value, reason="no interval: it takes at least two independent texts")
-    rng = np.random.default_rng(seed)
-    part = size // 2
-    values = np.array([statistic(rng.permutation(np.arange(size) < part)) for _ in range(draws)])
+
+    def drawn(rng: np.random.Generator, size: int) -> Mask:
+        return rng.permutation(np.arange(size) < size // 2)
+
     # With σ² / n the variance that is sought, a part of m out of n varies, around the whole, by σ² (1/m - 1/n): less
     # than a fresh sample of m would, as it overlaps with the whole. The ratio of the two is m / (n - m), which is 1 at
     # the half: so this rescaling only corrects for odd n. The argument is one for means; of n-gram scores on 90 and on
     # 500 English sentences, the intervals were 0.8 to 1.25 times as wide as the scores of 60 fresh corpora varied.
-    return _spread(value, values, bounds, scale=(part / (size - part)) ** 0.5)
+    n = min(sizes)
+    scale = sqrt((n // 2) / (n - n // 2)) if n else nan
+    return _resampled(statistic, sizes, bounds, drawn, seed, draws, np.bool_, scale)
+
+
+def _resampled(
+    statistic: Callable[..., Values],
+    sizes: tuple[int, ...],
+    bounds: Bounds,
+    drawn: Callable[[np.random.Generator, int], NDArray[np.generic]],
+    seed: int,
+    draws: int,
+    dtype: type[np.generic],
+    scale: float = 1.0,
+) -> dict[str, Estimate]:
+    values = statistic(*(np.ones(size, dtype) for size in sizes))
+    if min(sizes) < 2:
+        return {
+            name: Estimate(value, reason="no interval: it takes at least two independent texts")
+            for name, value in values.items()
+        }
+    generators = [np.random.default_rng([seed, side]) for side in range(len(sizes))]
+    rows = [statistic(*(drawn(rng, size) for rng, size in zip(generators, sizes, strict=True))) for _ in range(draws)]
+    return {
+        name: _spread(value, np.array([row[name] for row in rows], dtype=np.float64), bounds[name], scale)
+        for name, value in values.items()
+    }
 
 
 def proportion(successes: int, total: int) -> Estimate:
@@ -85,15 +125,66 @@ def proportion(successes: int, total: int) -> Estimate:
     return Estimate(successes / total, float(interval.low), float(interval.high))
 
 
+@dataclass(frozen=True)
+class Difference:
+    """One set's value minus another's, with a 95% interval.
+
+    p: two-sided, of no difference; adjusted: the same, corrected for how many differences were looked at (`holm`).
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    adjusted: float = nan
+
+
+def difference(mine: Estimate, other: Estimate) -> Difference:
+    """Of paired resamples where there are any, and otherwise from the two intervals (Zou and Donner 2008).
+
+    p is that of a normal distribution with the spread of the resamples: few resamples resolve no smaller ones.
+    """
+    from scipy.stats import norm
+
+    value = mine.value - other.value
+    if mine.draws is not None and other.draws is not None and mine.draws.shape == other.draws.shape:
+        apart = _spread(value, mine.draws - other.draws, (-np.inf, np.inf))
+        low, high, spread = apart.low, apart.high, float(np.nanstd(apart.draws)) if apart.draws is not None else nan
+    else:
+        low = value - sqrt((mine.value - mine.low) ** 2 + (other.high - other.value) ** 2)
+        high = value + sqrt((mine.high - mine.value) ** 2 + (other.value - other.low) ** 2)
+        # The half of the interval that reaches towards no difference.
+        spread = (value - low if value > 0 else high - value) / norm.ppf((1 + LEVEL) / 2)
+    if isnan(value) or isnan(spread) or (spread == 0 and value != 0):
+        return Difference(value, low, high, nan)
+    return Difference(value, low, high, float(2 * norm.sf(abs(value) / spread)) if value else 1.0)
+
+
+def holm(p: Mapping[Key, float]) -> dict[Key, float]:
+    """The p-values, each adjusted so that one false alarm among all of them has the chance it says (Holm 1979).
+
+    NaN stays NaN and is not counted.
+    """
+    known = sorted((key for key in p if not isnan(p[key])), key=p.__getitem__)
+    adjusted, largest = dict.fromkeys(p, nan), 0.0
+    for rank, key in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p[key]))
+        adjusted[key] = largest
+    return adjusted
+
+
 def _spread(value: float, values: NDArray[np.float64], bounds: tuple[float, float], scale: float = 1.0) -> Estimate:
-    values = values[np.isfinite(values)]
-    if not len(values):
+    known = values[np.isfinite(values)]
+    if isnan(value):
+        return Estimate(value)
+    if not len(known):
         return Estimate(value, reason="no interval: every resample left the score undefined")
-    low, middle, high = np.quantile(values, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
+    low, middle, high = np.quantile(known, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
     # Only the spread is taken: the level of resamples is off (two noisier means are less alike, half a corpus is more
     # diverse), and quantiles as they are would miss the value itself.
     return Estimate(
         value,
         float(max(bounds[0], value + scale * (low - middle))),
         float(min(bounds[1], value + scale * (high - middle))),
+        draws=value + scale * (values - middle),
     )

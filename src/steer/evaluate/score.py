@@ -14,6 +14,7 @@ class Score:
     ceiling: the same measure of real texts against real texts.
     baseline: the same measure of plain nucleus sampling; NaN where no such texts were given.
     signature: one line of `key:value` pairs, separated by `|`, that decide the number.
+    p: of a permutation test, where there is one: chance of such a value if both sides came from one source.
     """
 
     name: str
@@ -25,13 +26,13 @@ class Score:
     baseline: float
     signature: str
     reason: str | None = None
+    p: float = math.nan
 
     def to_json(self) -> dict[str, Any]:
         """The row of metrics.json that stands under this score's name: strict JSON, so null for what is not finite."""
-        row = {key: _strict(value) for key, value in asdict(self).items() if key != "name"}
-        if self.reason is None:
-            del row["reason"]
-        return row
+        row = {key: value for key, value in asdict(self).items() if key != "name"}
+        absent = [key for key in ("reason", "p") if row[key] is None or row[key] != row[key]]
+        return {key: strict(value) for key, value in row.items() if key not in absent}
 
 
 def signature(**pairs: object) -> str:
@@ -44,5 +45,10 @@ def signature(**pairs: object) -> str:
     return "|".join(" ".join(pair) for pair in line)
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
+    """The value as strict JSON has it: null for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,47 +1,22 @@
-"""What the numbers of metrics.json allow to be said, before it is put into words.
+"""What the numbers of metrics.json allow to be said, before it is put into words."""
 
-Two results are told apart only where their 95% intervals do not overlap.
-"""
-
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any, Literal
 
-# Where the interval of the synthetic texts lies, seen from the rival's.
+from steer.report.kinds import kind, rank
+
+# Where a value lies, seen from another one.
 Standing = Literal["above", "below", "overlap", "unknown"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a score asks, in words. best "half": 0.5 is best, and less than that is no better."""
-
-    question: str
-    group: str
-    best: Literal["high", "low", "half", "varied"]
-
-
-LIKENESS, VARIETY, COPIES, OTHER = "Like the real ones?", "Unlike each other?", "Not copied?", "Further scores"
-KINDS = {
-    "adversarial_auroc": Kind("How often a classifier picks the synthetic text out of a pair", LIKENESS, "half"),
-    "cosine_similarity": Kind("How near the average text is to the average real text", LIKENESS, "high"),
-    "ngram_diversity": Kind(
-        "Share of word sequences that do not repeat, 2 to 4 words taken together", VARIETY, "varied"
-    ),
-    "unique_ngram_ratio": Kind("Share of different three-word sequences among all", VARIETY, "varied"),
-    "unique_ngram_ratio_1": Kind("Share of different words among all", VARIETY, "varied"),
-    "unique_ngram_ratio_2": Kind("Share of different two-word sequences among all", VARIETY, "varied"),
-    "unique_ngram_ratio_4": Kind("Share of different four-word sequences among all", VARIETY, "varied"),
-    "copied_share": Kind("Share of texts that are near copies of a training text", COPIES, "low"),
-}
+ALARM = 0.05  # chance of a false alarm, over all comparisons together
 
 
 @dataclass(frozen=True)
 class Reading:
     """A value with its 95% interval and the same measure of real texts; NaN where undefined, with the reason.
 
-    absent: nobody asked for it.
+    absent: nobody asked for it. p: of a test that the texts are from the same source as the real ones.
     """
 
     value: float = nan
@@ -50,15 +25,18 @@ class Reading:
     ceiling: float = nan
     reason: str | None = None
     absent: bool = False
+    p: float = nan
 
     @classmethod
     def of(cls, row: Mapping[str, Any] | None) -> "Reading":
         if row is None:
             return cls(reason="not measured", absent=True)
-        value, low, high, ceiling = (
-            nan if row[key] is None else row[key] for key in ("value", "low", "high", "ceiling")
-        )
-        return cls(value, low, high, ceiling, row.get("reason"))
+        value, low, high, ceiling, p = (_number(row.get(key)) for key in ("value", "low", "high", "ceiling", "p"))
+        return cls(value, low, high, ceiling, row.get("reason"), p=p)
+
+    @property
+    def known(self) -> bool:
+        return not isnan(self.value)
 
     @property
     def interval(self) -> bool:
@@ -67,43 +45,66 @@ class Reading:
 
 @dataclass(frozen=True)
 class Measured:
-    """One score of the synthetic texts and of the nucleus rival."""
+    """One score of the synthetic texts and of their rivals.
+
+    differences: by rival, the synthetic texts' value less its own, and the p of that, corrected for their number; of
+    older files without.
+    """
 
     name: str
     mine: Reading
-    rival: Reading
+    rivals: Mapping[str, Reading] = field(default_factory=dict)
+    differences: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
-    def standing(self) -> Standing:
-        """Overlapping intervals make no claim. Of a classifier below a coin toss, only the coin toss counts."""
-        if not (self.mine.interval and self.rival.interval):
+    def embedder(self) -> str:
+        """Through which further embedder it looks; "" for the first one."""
+        return self.name.partition("[")[2].rstrip("]")
+
+    def standing(self, rival: str) -> Standing:
+        """Where the synthetic texts lie, seen from a rival; what cannot be told apart overlaps."""
+        mine, theirs = self.mine, self.rivals[rival]
+        if isnan(mine.value) or isnan(theirs.value):
             return "unknown"
-        floor = 0.5 if kind(self.name).best == "half" else -math.inf
-        mine, rival = (replace(r, low=max(r.low, floor), high=max(r.high, floor)) for r in (self.mine, self.rival))
-        return "above" if mine.low > rival.high else "below" if mine.high < rival.low else "overlap"
+        side: Standing
+        if rival in self.differences:
+            apart, p = self.differences[rival]
+            if isnan(apart) or isnan(p):
+                return "unknown"
+            side = "overlap" if p >= ALARM else "above" if apart > 0 else "below"
+        elif mine.interval and theirs.interval:
+            side = "above" if mine.low > theirs.high else "below" if mine.high < theirs.low else "overlap"
+        else:
+            return "unknown"
+        # Where a coin toss is best, what is no worse than a coin toss is as good as what lies below it.
+        worse = {"above": mine, "below": theirs}.get(side)
+        return "overlap" if worse and kind(self.name).best == "half" and not worse.low > 0.5 else side
 
 
 def measured(metrics: Mapping[str, Any] | None, name: str) -> Measured:
     metrics = metrics or {}
-    rival = metrics.get("rivals", {}).get("nucleus", {}).get("scores", {}).get(name)
-    return Measured(name, Reading.of(metrics.get("scores", {}).get(name)), Reading.of(rival))
+    rivals = metrics.get("rivals", {})
+    apart = {rival: of.get("differences", {}).get(name) for rival, of in rivals.items()}
+    return Measured(
+        name,
+        Reading.of(metrics.get("scores", {}).get(name)),
+        {rival: Reading.of(of["scores"].get(name)) for rival, of in rivals.items()},
+        {rival: (_number(row["value"]), _number(row["adjusted"])) for rival, row in apart.items() if row},
+    )
 
 
-def kind(name: str, higher_is_better: bool = True) -> Kind:
-    """By the name without the embedder in brackets; a score not known here speaks by its name."""
-    plain = name.partition("[")[0]
-    return KINDS.get(plain) or Kind(plain.replace("_", " "), OTHER, "high" if higher_is_better else "low")
-
-
-def aurocs(metrics: Mapping[str, Any] | None) -> list[Measured]:
-    """The classifiers, the first embedder's first."""
-    names = [name for name in (metrics or {}).get("scores", {}) if name.partition("[")[0] == "adversarial_auroc"]
-    return [measured(metrics, name) for name in names]
+def every(metrics: Mapping[str, Any] | None, plain: str) -> list[Measured]:
+    """A score as each embedder sees it, the first one first."""
+    names = [name for name in (metrics or {}).get("scores", {}) if name.partition("[")[0] == plain]
+    return [measured(metrics, name) for name in sorted(names, key=rank)]
 
 
 def is_told(reading: Reading) -> bool | None:
-    """Whether a classifier beats a coin toss; None where there is no interval to say so."""
-    return reading.low > 0.5 if reading.interval else None
+    """Whether a classifier beats a coin toss; None where interval and permutations do not say the same."""
+    if not reading.interval:
+        return None
+    told = reading.low > 0.5
+    return told if isnan(reading.p) or told == (reading.p < ALARM) else None
 
 
 def against_real(reading: Reading) -> Standing:
@@ -122,3 +123,11 @@ def hundred(value: float) -> str:
     """A share as so many of 100: whole, unless that would hide on which side of 50 it lies."""
     whole = f"{100 * value:.0f}"
     return f"{100 * value:.1f}" if whole == "50" and value != 0.5 else whole
+
+
+def two(value: float) -> str:
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.3g}"
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Texts side by side: samples next to the nearest real text, refused ones next to what they copy."""
+"""Texts side by side: the best, worst, most copied and most novel ones next to the training text that is nearest."""
 
 import re
 import string
@@ -8,17 +8,16 @@ from difflib import SequenceMatcher
 from math import isnan
 from typing import Any
 
-from steer.report.stored import Stored
+from steer.report.drawing import minus
+from steer.report.judged import Judged
+from steer.report.leaks import leaks
+from steer.report.readings import percent
 from steer.similarity import CopyFinder, normalise
 
-SHOWN, CLOSEST, REFUSED_SHOWN, LISTED = 12, 3, 3, 500
+SPREAD, AMONG = 6, 2000  # samples, and real texts that each is held against
+SUSPECTS, LISTED = 10, 500
 LONGEST = 1500  # characters of a text that are shown
-GATES = {
-    "malformed": ("Malformed", "empty, cut off before its end, or with broken characters"),
-    "unreadable": ("Out of form", "does not read back by the template of an example"),
-    "copy": ("Copy", "too like a real text"),
-    "duplicate": ("Duplicate", "too like a synthetic text accepted before it"),
-}
+EXPECTED = 0.05  # share of real texts that lie as near as what is suspect by its distance
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Side:
     """A text and, if there is one, the source that it is compared with."""
 
     id: str
-    labels: dict[str, str]
+    labels: Mapping[str, str]
     text: Text
     source: Text | None
     similarity: str | None
@@ -42,86 +41,134 @@ class Side:
 
 
 @dataclass(frozen=True)
-class SamplesView:
-    """chosen: beside their nearest real text; listed: all of them, or [] where there are too many for a page."""
+class Picks:
+    """Texts of one kind. alarm: they are copies. hidden: shown only when asked for."""
+
+    title: str
+    about: str
+    sides: list[Side]
+    alarm: bool = False
+    hidden: bool = False
+
+
+@dataclass(frozen=True)
+class TextsView:
+    """picks: beside their nearest source; listed: all of them, or [] where there are too many for a page."""
 
     total: int
-    compared: int
-    chosen: list[Side]
+    picks: list[Picks]
+    chosen: bool
     listed: list[Side]
 
 
-@dataclass(frozen=True)
-class Gate:
-    """A gate's counts; a bar's width is in percent of the widest, None where the decoder drew nothing."""
+PICKS = {
+    "best": (
+        "Best",
+        "The classifier takes these for real most readily. The number is its log-odds that a text is synthetic: below "
+        "0, it takes the text for real.",
+    ),
+    "worst": (
+        "Worst",
+        "These give themselves away most, by the same log-odds: above 0, it takes a text for synthetic.",
+    ),
+    "copied": (
+        "Most copied",
+        "The ones nearest to a {source} text, as the first embedder sees it. The number is that distance, over the "
+        "distance of that {source} text to the one nearest to it: at 0 the text is a copy, and at 1 it is as far from "
+        "the {source} texts as they are from each other.",
+    ),
+    "novel": ("Most novel", "The ones furthest from any {source} text, by the same number."),
+}
+REASONS = {
+    "near copy": "alike, character by character",
+    "shared run": "of the words are one run that stands in the other text",
+    "distance": "of the distance that its source has to the next one",
+}
 
-    name: str
-    about: str
-    steer: tuple[int, str, float] | None
-    nucleus: tuple[int, str, float] | None
-    examples: list[Side]
 
-
-@dataclass(frozen=True)
-class RefusedView:
-    gates: list[Gate]
-    drawn: dict[str, int]
-    accepted: dict[str, int]
-    surplus: dict[str, int]
-    listed: bool
-
-
-def samples_view(stored: Stored) -> SamplesView | None:
-    if stored.synthetic is None:
-        return None
-    task, rows = stored.settings.task, stored.synthetic
-    texts = [task.render(row) for row in rows]
-    real = [record.text for record in stored.all_real]
-    some = _spread(range(len(texts)), _affordable(texts, real)) if real else []
-    matches = dict(zip(some, CopyFinder(real).nearest(texts[i] for i in some), strict=True))
-    # Ids break ties, so that equal similarities do not depend on the order of the rows.
-    ranked = sorted(matches, key=lambda i: (-matches[i].similarity, str(rows[i]["id"])))
-    chosen = ranked[:CLOSEST] + _spread(ranked[CLOSEST:], SHOWN - CLOSEST)
-    listed = list(range(len(texts))) if len(texts) <= LISTED else []
-    return SamplesView(
-        total=len(texts),
-        compared=len(some),
-        chosen=[
-            _side(rows[i], _labels(stored, rows[i]), texts[i], real[matches[i].index], matches[i].similarity)
-            for i in chosen
-        ],
-        listed=[_side(rows[i], _labels(stored, rows[i]), texts[i]) for i in listed],
+def texts_view(judged: Judged) -> TextsView:
+    picks = [_picks(judged, kind) for kind in PICKS]
+    made = [*picks, *_suspects(judged), _spread_over(judged)]
+    listed = range(len(judged.synthetic)) if len(judged.synthetic) <= LISTED else ()
+    return TextsView(
+        total=len(judged.synthetic),
+        picks=[pick for pick in made if pick.sides],
+        chosen=any(pick.sides for pick in picks),
+        listed=[_own(judged, row) for row in listed],
     )
 
 
-def refused_view(stored: Stored) -> RefusedView | None:
-    drawn = stored.drawn
-    if not drawn:
-        return None
-    totals = {decoder: sum(counts.values()) for decoder, counts in drawn.items()}
-    shares = [n / totals[d] for d, counts in drawn.items() for v, n in counts.items() if v in GATES and n]
-    widest = max(shares, default=1.0)
+def _picks(judged: Judged, kind: str) -> Picks:
+    title, about = PICKS[kind]
+    rows = (judged.details or {}).get("picks", {}).get(kind, [])
+    what, form = ("log-odds", "+.2f") if kind in ("best", "worst") else ("distance", ".2f")
+    shown = ["without end" if number is None else minus(format(number, form)) for _, _, number in rows]
+    sides = [_pair(judged, row, source, f"{what} {n}") for (row, source, _), n in zip(rows, shown, strict=True)]
+    return Picks(title, about.format(source=judged.source), [side for side in sides if side])
 
-    def bar(decoder: str, verdict: str) -> tuple[int, str, float] | None:
-        if decoder not in drawn:
-            return None
-        n, share = drawn[decoder].get(verdict, 0), drawn[decoder].get(verdict, 0) / max(1, totals[decoder])
-        return n, f"{share:.0%}" if share >= 0.1 or not share else f"{share:.1%}", round(100 * share / widest, 2)
 
-    gates = []
-    for verdict, (name, about) in GATES.items():
-        rows = [row for row in stored.rejected or [] if row["verdict"] == verdict]
-        # The likest first: they show how far a refusal goes.
-        rows.sort(key=lambda row: (-(row["similarity"] or 0), row["id"]))
-        examples = [_refusal(row) for row in _spread(rows, REFUSED_SHOWN)]
-        gates.append(Gate(name, about, bar("steer", verdict), bar("nucleus", verdict), examples))
-    return RefusedView(
-        gates=gates,
-        drawn=totals,
-        accepted={decoder: counts.get("accepted", 0) for decoder, counts in drawn.items()},
-        surplus={decoder: counts.get("surplus", 0) for decoder, counts in drawn.items()},
-        listed=stored.rejected is not None,
+def _suspects(judged: Judged) -> tuple[Picks, Picks]:
+    """Copies, and what is only nearer to a source than real texts usually are; of many, the first SUSPECTS."""
+    found = (judged.metrics or {}).get("suspects", [])
+    copies = sorted((s for s in found if s["reason"] != "distance"), key=lambda s: (-s["similarity"], s["row"]))
+    near = sorted((s for s in found if s["reason"] == "distance"), key=lambda s: (s["similarity"], s["row"]))
+    source, total = judged.source, len(judged.synthetic)
+    about_copies = f"Alike, character by character, or most of their words in one run that stands in a {source} text."
+    about_near = (
+        f"Nearer to a {source} text than 95% of other real texts are. Of {total:,} texts, about "
+        f"{round(EXPECTED * total):,} ({EXPECTED:.0%}) are expected here by chance."
     )
+    return (
+        _some(judged, "Copies", about_copies, copies, alarm=bool(leaks(judged.metrics, judged))),
+        _some(judged, "Suspects by their distance alone", about_near, near, hidden=True),
+    )
+
+
+def _some(
+    judged: Judged,
+    title: str,
+    about: str,
+    found: Sequence[Mapping[str, Any]],
+    alarm: bool = False,
+    hidden: bool = False,
+) -> Picks:
+    sides = [
+        _pair(
+            judged, suspect["row"], suspect["source"], f"{percent(suspect['similarity'])} {REASONS[suspect['reason']]}"
+        )
+        for suspect in found[:SUSPECTS]
+    ]
+    about += f" The first {SUSPECTS} are shown." if len(found) > SUSPECTS else ""
+    title = f"{title}: {len(found):,} of {len(judged.synthetic):,}"
+    return Picks(title, about, [side for side in sides if side], alarm, hidden)
+
+
+def _spread_over(judged: Judged) -> Picks:
+    """Some from first to last, so that not only extremes are seen, beside the real text of the most like wording."""
+    texts, sources = judged.synthetic, judged.sources[:AMONG]
+    rows = [row for row in spread(range(len(texts)), SPREAD) if sources]
+    matches = CopyFinder([text[:LONGEST] for text in sources]).nearest(texts[row][:LONGEST] for row in rows)
+    sides = [
+        _side(judged.ids[row], judged.labels[row], texts[row], sources[match.index], match.similarity)
+        for row, match in zip(rows, matches, strict=True)
+    ]
+    about = (
+        f"Evenly from first to last, beside the {judged.source} text that is most like each, character by character."
+    )
+    if len(sources) < len(judged.sources):
+        about += f" Only the first {len(sources):,} {judged.source} texts were looked at."
+    return Picks("Some of them all", about, sides)
+
+
+def _pair(judged: Judged, row: int, source: int, note: str) -> Side | None:
+    """None where there are no such texts, as when files were changed by hand."""
+    if row >= len(judged.synthetic) or source >= len(judged.sources):
+        return None
+    return _side(judged.ids[row], judged.labels[row], judged.synthetic[row], judged.sources[source], note=note)
+
+
+def _own(judged: Judged, row: int) -> Side:
+    return _side(judged.ids[row], judged.labels[row], judged.synthetic[row])
 
 
 def shared(text: str, source: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
@@ -155,8 +202,8 @@ def _word(part: str) -> str:
 
 
 def _side(
-    row: Mapping[str, Any],
-    labels: dict[str, str],
+    id: str,
+    labels: Mapping[str, str],
     text: str,
     source: str | None = None,
     similarity: float | None = None,
@@ -165,7 +212,7 @@ def _side(
     kept = text[:LONGEST]
     mine, theirs = shared(kept, source[:LONGEST]) if source is not None else ([(kept, False)] if kept else [], [])
     return Side(
-        id=str(row["id"]),
+        id=id,
         labels=labels,
         text=Text(mine, len(text) - len(kept)),
         source=None if source is None else Text(theirs, max(0, len(source) - LONGEST)),
@@ -174,26 +221,17 @@ def _side(
     )
 
 
-def _refusal(row: Mapping[str, Any]) -> Side:
+def refusal(row: Mapping[str, Any]) -> Side:
+    """A row of rejected.jsonl, beside what it copies."""
     reason = row["reason"]
     if reason.startswith("shared run"):
-        reason = "of the words are one run that stands in the other text"
+        reason = REASONS["shared run"]
     elif row["similarity"] is not None:
-        reason = "alike, character by character"
-    return _side(row, dict(row["labels"]), row["text"], row.get("source_text"), row["similarity"], reason)
+        reason = REASONS["near copy"]
+    return _side(str(row["id"]), row["labels"], row["text"], row.get("source_text"), row["similarity"], reason)
 
 
-def _labels(stored: Stored, row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(row[name]) for name in stored.settings.task.labels if name in row}
-
-
-def _affordable(texts: Sequence[str], real: Sequence[str]) -> int:
-    """How many texts can be compared with all real ones in some ten seconds: the cost grows with length squared."""
-    length = max(50.0, sum(map(len, [*texts, *real])) / max(1, len(texts) + len(real)))
-    return max(SHOWN, int(10_000_000 * (200 / length) ** 2 / max(1, len(real))))
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
+def spread(items: Sequence[Any], count: int) -> list[Any]:
     """At most `count` of the items, evenly from first to last."""
     if len(items) <= count:
         return list(items)

@@ -1,19 +1,20 @@
 """How the model learnt, and whether the texts kept bringing something new: two curves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from typing import Any
 
-from steer.report.charts import LineChart, line_chart
+from steer.report.figures import Figure, lines
+from steer.report.pictures import Picture
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What to say, and the chart if there is enough to draw."""
+    """What to say, and the picture if there is enough to draw."""
 
     words: str
-    chart: LineChart | None = None
+    picture: Picture | None = None
 
 
 def training_view(manifest: Mapping[str, Any], adapter: str | None) -> Curve:
@@ -39,8 +40,9 @@ def training_view(manifest: Mapping[str, Any], adapter: str | None) -> Curve:
         words += f" {facts['too_long']:,} texts were too long for the model and left out."
     if len(validation) < 2 or len(training) != len(validation):
         return Curve(words)
-    curves = {"training loss": training, "validation loss": validation}
-    return Curve(words, line_chart("Loss by step", "step", at, curves))
+    losses = {"training loss": training, "validation loss": validation}
+    curves = {name: list(zip(at, loss, strict=True)) for name, loss in losses.items()}
+    return Curve(words, _picture("training", lines("Loss by step", "step", "nats a token", curves)))
 
 
 def growth_view(manifest: Mapping[str, Any]) -> Curve:
@@ -57,6 +59,10 @@ def growth_view(manifest: Mapping[str, Any]) -> Curve:
         f"accepted text uses: it went from {first['coverage']:.0%} to {last['coverage']:.0%}. "
         "Where both lie flat, more texts add little."
     )
-    curves = {name: [row[name] for row in rounds] for name in ("novelty", "coverage")}
-    numbers = [row["round"] + 1 for row in rounds]
-    return Curve(words, line_chart("Novelty and coverage by round", "round", numbers, curves, (0.0, 1.0)))
+    curves = {name: [(row["round"] + 1, row[name]) for row in rounds] for name in ("novelty", "coverage")}
+    return Curve(words, _picture("growth", lines("Novelty and coverage by round", "round", "share", curves)))
+
+
+def _picture(name: str, figure: Figure) -> Picture:
+    """Without a caption, as the words stand above."""
+    return Picture(name, replace(figure, caption=""))

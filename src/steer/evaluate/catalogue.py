@@ -1,0 +1,428 @@
+"""Every score there is: the question it answers, its direction, what it looks at, and what is written of it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steer.evaluate import authenticity, coverage, diversity, fidelity
+from steer.evaluate.adversary import FOLDS, PERMUTATIONS, Classifier, Discrimination, discriminate
+from steer.evaluate.authenticity import Sources
+from steer.evaluate.bleu import self_bleu
+from steer.evaluate.embed import Embeddings
+from steer.evaluate.intervals import RESAMPLES, SUBSAMPLES, Estimate, Mask, bootstrap, subsample, undefined
+from steer.similarity import Match
+
+Question = Literal["diverse", "faithful", "covered", "authentic", "useful"]
+QUESTIONS: tuple[Question, ...] = ("diverse", "faithful", "covered", "authentic", "useful")
+UNIT = (0.0, 1.0)
+VENDI_DRAWS = 100
+COMPRESSION_DRAWS = 50
+BLEU_TEXTS = 1000  # each against all others: of more texts, a sample
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """A set as word counts see it, cut to as many tokens as every set has.
+
+    passages: the texts as their tokens joined by spaces. ngrams: of n = 1 to 4.
+    """
+
+    passages: list[str]
+    ngrams: list[diversity.Ngrams]
+    seed: int
+
+    @classmethod
+    def of(cls, texts: Sequence[str], tokenise: Callable[[str], list[str]], count: int, seed: int) -> "Words":
+        passages: list[str] = []
+
+        def kept() -> Iterator[list[str]]:
+            left = count
+            for text in texts:
+                if left <= 0:
+                    return
+                tokens = tokenise(text)[:left]
+                left -= len(tokens)
+                passages.append(" ".join(tokens))
+                yield tokens
+
+        tokens = diversity.Tokens.of(kept())
+        return cls(passages, list(islice(diversity.orders(tokens), 4)), seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """A set (M, D) beside the held-out real texts (N, D); texts and their clusters (N + M,) are for the classifier.
+
+    lexical: the vectors are TF-IDF, which a classifier has to fit inside its folds.
+    """
+
+    real: Embeddings
+    mine: Embeddings
+    real_texts: Sequence[str]
+    texts: Sequence[str]
+    clusters: Callable[[], NDArray[np.int64]]
+    lexical: bool
+    classifier: Classifier
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Leak:
+    """A set beside the training texts. trained: whether these are known to be what the generator was trained on."""
+
+    vectors: Embeddings
+    sources: Sources
+    trained: bool
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Per text of a set the training text that it copies, if any, of so many."""
+
+    matches: Sequence[Match | None]
+    sources: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """Scores that are measured together.
+
+    scores: name -> whether higher is better, and the definition for its signature, which may name {settings}.
+    measure: takes a `Words`, `Vectors`, `Leak` or `Copies`, as `sees` says, and gives an estimate by name.
+    optional: the names that are measured only when they are asked for. package, extra: what it takes to be installed.
+    """
+
+    question: Question
+    sees: Literal["words", "vectors", "leak", "copies"]
+    measure: Callable[[Any], Mapping[str, Estimate]]
+    interval: str
+    scores: Mapping[str, tuple[bool, str]]
+    optional: frozenset[str] = frozenset()
+    package: str | None = None
+    extra: str = "eval"
+
+    @property
+    def installed(self) -> bool:
+        return self.package is None or find_spec(self.package) is not None
+
+
+def _ngrams(words: Words) -> dict[str, Estimate]:
+    parts, (one, two, three, four) = words.ngrams[1:], words.ngrams
+
+    def measured(chosen: Mask) -> dict[str, float]:
+        return {
+            "unique_ngram_ratio": three.ratio(chosen),
+            "unique_ngram_ratio_1": one.ratio(chosen),
+            "unique_ngram_ratio_2": two.ratio(chosen),
+            "unique_ngram_ratio_4": four.ratio(chosen),
+            "ngram_diversity": diversity.corpus_diversity(parts, chosen),
+            "repeated_ngram_ratio": three.repeated_ratio(chosen),
+            "text_ngram_ratio": three.text_ratio(chosen),
+            "simctg_diversity": diversity.simctg_diversity(parts, chosen),
+            "self_repetition": diversity.self_repetition(four, chosen),
+        }
+
+    bounds = dict.fromkeys(NGRAMS.scores, UNIT) | {"self_repetition": (0.0, np.inf)}
+    made = subsample(measured, (len(words.passages),), bounds, seed=words.seed)
+    return {name: _or(one, "no text of enough words") for name, one in made.items()}
+
+
+def _compression(words: Words) -> dict[str, Estimate]:
+    texts = np.array(words.passages, dtype=object)
+
+    def measured(chosen: Mask) -> dict[str, float]:
+        return {"compression_ratio": diversity.compression_ratio(texts[chosen].tolist())}
+
+    made = subsample(
+        measured, (len(texts),), {"compression_ratio": (0.0, np.inf)}, seed=words.seed, draws=COMPRESSION_DRAWS
+    )
+    return {name: _or(one, "no text to compress") for name, one in made.items()}
+
+
+def _bleu(words: Words) -> dict[str, Estimate]:
+    tokens = [passage.split() for passage in words.passages[:BLEU_TEXTS]]
+    if sum(map(bool, tokens)) < 2:
+        return undefined(["self_bleu"], "fewer than two texts with words")
+    values = self_bleu(tokens)
+    values = values[np.isfinite(values)]
+    return bootstrap(
+        lambda counts: {"self_bleu": float(counts @ values / counts.sum())},
+        (len(values),),
+        {"self_bleu": UNIT},
+        seed=words.seed,
+    )
+
+
+def _vendi(seen: Vectors) -> dict[str, Estimate]:
+    if not len(seen.mine):
+        return undefined(["vendi"], "no texts to measure")
+    if reason := fidelity.unusable(seen.mine, seen.mine):
+        return undefined(["vendi"], reason)
+    return subsample(
+        lambda chosen: {"vendi": diversity.vendi(seen.mine[chosen])},
+        (len(seen.mine),),
+        {"vendi": (1.0, float(len(seen.mine)))},
+        seed=seen.seed,
+        draws=VENDI_DRAWS,
+    )
+
+
+def _adversary(seen: Vectors) -> dict[str, Estimate]:
+    if reason := fidelity.unusable(seen.real, seen.mine):
+        return undefined(["adversarial_auroc"], reason)
+    # A boosted tree takes a hundred times as long to train.
+    permutations = PERMUTATIONS if seen.classifier == "logistic" else 0
+    return {"adversarial_auroc": _discriminated(seen, permutations).estimate(seen.seed)}
+
+
+def _discriminated(seen: Vectors, permutations: int) -> Discrimination:
+    return discriminate(
+        seen.real_texts,
+        seen.texts,
+        seen.clusters(),
+        embeddings=None if seen.lexical else np.concatenate([seen.real, seen.mine]),
+        classifier=seen.classifier,
+        permutations=permutations,
+        seed=seen.seed,
+    )
+
+
+def log_odds(seen: Vectors) -> list[float]:
+    """Of each text of the set (M,) being told from the real ones; none where a classifier cannot be trained."""
+    if fidelity.unusable(seen.real, seen.mine):
+        return []
+    said = _discriminated(seen, 0)
+    odds: list[float] = [] if said.reason else said.scores[said.synthetic].tolist()
+    return odds
+
+
+def _or(estimate: Estimate, reason: str) -> Estimate:
+    return Estimate(estimate.value, reason=reason) if np.isnan(estimate.value) else estimate
+
+
+def _membership(seen: Leak) -> dict[str, Estimate]:
+    if not seen.trained:
+        return undefined(["membership_auroc"], "it takes the training texts (--train)")
+    return authenticity.estimate_membership(seen.vectors, seen.sources, seen.seed)
+
+
+NGRAMS = Family(
+    "diverse",
+    "words",
+    _ngrams,
+    f"{SUBSAMPLES} half samples",
+    {
+        "unique_ngram_ratio": (True, "distinct/total 3-grams of the corpus"),
+        "unique_ngram_ratio_1": (True, "distinct/total 1-grams of the corpus"),
+        "unique_ngram_ratio_2": (True, "distinct/total 2-grams of the corpus"),
+        "unique_ngram_ratio_4": (True, "distinct/total 4-grams of the corpus"),
+        "ngram_diversity": (True, "product of distinct/total n-grams of the corpus, n=2,3,4"),
+        "repeated_ngram_ratio": (False, "1 - distinct/total 3-grams of the corpus"),
+        "text_ngram_ratio": (True, "distinct/total 3-grams of a text, mean over texts"),
+        "simctg_diversity": (True, "SimCTG: n-grams distinct within a text, summed over texts, product of n=2,3,4"),
+        "self_repetition": (False, "log of 1 + 4-grams shared with other texts, mean over texts (Salkar et al. 2022)"),
+    },
+    optional=frozenset({"repeated_ngram_ratio", "text_ngram_ratio", "simctg_diversity"}),
+)
+
+FAMILIES: tuple[Family, ...] = (
+    NGRAMS,
+    Family(
+        "diverse",
+        "words",
+        _compression,
+        f"{COMPRESSION_DRAWS} half samples",
+        {"compression_ratio": (False, "bytes over bytes gzipped, tokens joined by spaces, texts by line feeds")},
+    ),
+    Family(
+        "diverse",
+        "words",
+        _bleu,
+        f"bootstrap of {RESAMPLES} over texts",
+        {"self_bleu": (False, f"BLEU-4 of a text against all others, mean over at most {BLEU_TEXTS} texts")},
+        optional=frozenset({"self_bleu"}),
+    ),
+    Family(
+        "diverse",
+        "vectors",
+        _vendi,
+        f"{VENDI_DRAWS} half samples",
+        {"vendi": (True, "effective number of different texts, cosine kernel")},
+    ),
+    Family(
+        "faithful",
+        "vectors",
+        lambda seen: fidelity.estimate_cosines(seen.real, seen.mine, seen.seed),
+        f"bootstrap of {RESAMPLES} over texts",
+        {
+            "cosine_similarity": (True, "cosine of mean embeddings"),
+            "mean_pairwise_cosine": (True, "mean cosine of all pairs of a real and a synthetic text"),
+        },
+        optional=frozenset({"mean_pairwise_cosine"}),
+    ),
+    Family(
+        "faithful",
+        "vectors",
+        _adversary,
+        f"bootstrap of {RESAMPLES} over clusters, classifier not refitted",
+        {
+            "adversarial_auroc": (
+                False,
+                f"{{classifier}}, {FOLDS} folds grouped by near copy at {{threshold}} ({{grouped}}), pooled; 0.5 is "
+                f"best; p of {{permutations}} permutations of clusters",
+            )
+        },
+    ),
+    Family(
+        "faithful",
+        "vectors",
+        lambda seen: fidelity.estimate_mmd(seen.real, seen.mine, seen.seed),
+        f"{fidelity.MMD_DRAWS} half samples",
+        {
+            "mmd": (
+                False,
+                "unbiased squared MMD, Gaussian kernel as wide as the median distance of real texts; p of "
+                f"{fidelity.MMD_PERMUTATIONS} permutations",
+            )
+        },
+    ),
+    Family(
+        "faithful",
+        "vectors",
+        lambda seen: fidelity.estimate_mauve(seen.real, seen.mine, seen.seed),
+        f"{fidelity.MAUVE_DRAWS} half samples, each with a seed of its own",
+        {"mauve": (True, f"mauve-text {{mauve}}, defaults, mean of {fidelity.MAUVE_SEEDS} seeds")},
+        package="mauve",
+        extra="mauve",
+    ),
+    Family(
+        "covered",
+        "vectors",
+        lambda seen: coverage.estimate_neighbours(seen.real, seen.mine, seen.seed),
+        f"{coverage.NEIGHBOUR_DRAWS} half samples",
+        {
+            "precision": (True, f"share of texts within a real neighbourhood, k={coverage.K}, euclidean"),
+            "recall": (True, f"share of real texts within a synthetic neighbourhood, k={coverage.K}, euclidean"),
+            "density": (True, f"real neighbourhoods that hold a text, mean over k, k={coverage.K}, euclidean"),
+            "coverage": (True, f"share of real neighbourhoods that hold a text, k={coverage.K}, euclidean"),
+        },
+    ),
+    Family(
+        "covered",
+        "vectors",
+        lambda seen: coverage.estimate_hulls(seen.real, seen.mine, seen.seed, "umap"),
+        f"{coverage.HULL_DRAWS} half samples within the projection",
+        {
+            name: (True, f"{words} in {coverage.DIMENSIONS} UMAP dimensions fitted on both; outliers deceive it")
+            for name, words in {
+                "hull_precision": "share of texts inside the convex hull of the real ones",
+                "hull_recall": "share of real texts inside the convex hull of the others",
+                "hull_f": "harmonic mean of hull precision and recall",
+            }.items()
+        },
+        package="umap",
+    ),
+    Family(
+        "covered",
+        "vectors",
+        lambda seen: coverage.estimate_hulls(seen.real, seen.mine, seen.seed, "pca"),
+        f"{coverage.HULL_DRAWS} half samples within the projection",
+        {
+            name: (True, f"{words} in {coverage.DIMENSIONS} principal components of both; outliers deceive it")
+            for name, words in {
+                "hull_precision_pca": "share of texts inside the convex hull of the real ones",
+                "hull_recall_pca": "share of real texts inside the convex hull of the others",
+                "hull_f_pca": "harmonic mean of hull precision and recall",
+            }.items()
+        },
+    ),
+    Family(
+        "authentic",
+        "copies",
+        lambda seen: {"copied_share": authenticity.estimate_copied(seen.matches, seen.sources)},
+        "wilson",
+        {
+            "copied_share": (
+                False,
+                "share of near copies, by indel similarity of {threshold} or a verbatim run of 8+ words over half the "
+                "text ({copies})",
+            )
+        },
+    ),
+    Family(
+        "authentic",
+        "leak",
+        lambda seen: authenticity.estimate_authenticity(seen.vectors, seen.sources, seen.seed),
+        f"wilson; calibrated: bootstrap of {RESAMPLES} over texts",
+        {
+            "authenticity": (True, "share of texts further from the nearest training text than its nearest neighbour"),
+            "calibrated_authenticity": (
+                True,
+                f"share of texts further, in that ratio, than the closest {authenticity.CLOSEST:.0%} of held-out texts",
+            ),
+        },
+    ),
+    Family(
+        "authentic",
+        "leak",
+        _membership,
+        f"bootstrap of {RESAMPLES} over texts",
+        {
+            "membership_auroc": (
+                False,
+                "chance that a training text is nearer to the synthetic texts than a held-out one; 0.5 is best; p of "
+                "Mann-Whitney",
+            )
+        },
+    ),
+)
+
+USEFULNESS: Mapping[str, tuple[bool, str]] = {
+    "downstream_accuracy": (True, "accuracy on real texts after training on synthetic ones; ceiling: on real ones"),
+    "downstream_augmented": (
+        True,
+        "accuracy on real texts after training on both; ceiling: on real ones",
+    ),
+}
+NAMES: tuple[str, ...] = (*(name for family in FAMILIES for name in family.scores), *USEFULNESS)
+
+
+def chosen(metrics: Sequence[str] | None) -> list[str]:
+    """The names that are asked for, in the order of the catalogue: by name, by question, or "all"; None: the default.
+
+    Raises ValueError on an unknown name, ImportError where one that was named takes a package that is not there.
+    """
+    if metrics is None:
+        optional = {name for family in FAMILIES for name in family.scores if not family.installed} | {
+            name for family in FAMILIES for name in family.optional
+        }
+        return [name for name in NAMES if name not in optional]
+    wanted = set()
+    for asked in [metrics] if isinstance(metrics, str) else metrics:
+        inside = [name for family in FAMILIES if family.question == asked for name in family.scores]
+        inside += USEFULNESS if asked == "useful" else []
+        inside = list(NAMES) if asked == "all" else inside or [asked]
+        wanted.update(inside)
+        if unknown := [name for name in inside if name not in NAMES]:
+            known = [*NAMES, *QUESTIONS, "all"]
+            near = get_close_matches(unknown[0], known, n=1)
+            raise ValueError(
+                f"unknown metric {unknown[0]!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {known}")
+            )
+    for family in FAMILIES:
+        if wanted & set(family.scores) and not family.installed:
+            name = next(name for name in family.scores if name in wanted)
+            raise ImportError(f"the metric {name!r} needs: pip install 'steer-text[{family.extra}]'")
+    return [name for name in NAMES if name in wanted]
+
+
+def missing() -> dict[str, str]:
+    """The default scores that are left out for want of a package: name -> extra."""
+    return {name: family.extra for family in FAMILIES if not family.installed for name in family.scores}
