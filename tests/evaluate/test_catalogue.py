@@ -12,14 +12,11 @@ from steer.evaluate.catalogue import (
     NAMES,
     QUESTIONS,
     USEFULNESS,
-    Copies,
-    Leak,
-    Vectors,
-    Words,
     chosen,
     missing,
 )
 from steer.evaluate.tokens import whitespace
+from steer.evaluate.views import Copies, Leak, Vectors, Words
 
 OF_QUESTION = {question: [] for question in QUESTIONS} | {"useful": list(USEFULNESS)}
 for family in FAMILIES:

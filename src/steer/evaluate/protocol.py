@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from steer.evaluate import catalogue, copies
 from steer.evaluate.adversary import PERMUTATIONS, Classifier
-from steer.evaluate.catalogue import Family, Leak, Vectors, Words
+from steer.evaluate.catalogue import Family
 from steer.evaluate.corpus import Corpus
 from steer.evaluate.details import Details, Suspect, details, suspects
 from steer.evaluate.intervals import Difference, Estimate, difference, holm
@@ -18,6 +18,7 @@ from steer.evaluate.sides import MOST, Sides
 from steer.evaluate.spaces import Space
 from steer.evaluate.tokens import Tokeniser
 from steer.evaluate.usefulness import INTERVAL, Usefulness
+from steer.evaluate.views import Copies, Leak, Vectors, Words, log_odds
 from steer.progress import Progress
 from steer.similarity import CopyFinder, Match
 
@@ -111,7 +112,7 @@ class Measurement:
     def details(self, given: Mapping[str, Corpus]) -> Details:
         """given: the sets by name, in the order in which they came."""
         space, rows = self.spaces[0], self.sides.sets["synthetic"].rows
-        odds = catalogue.log_odds(self._vectors("synthetic", space))
+        odds = log_odds(self._vectors("synthetic", space))
         judged = list(zip(rows, odds, strict=False))
         return details(self.sides, space, self.settings.tokeniser.split, given, judged, self.settings.seed)
 
@@ -143,7 +144,7 @@ class Measurement:
         if family.sees == "words":
             return Words.of(sides.sets[of].texts, self.settings.tokeniser.split, sides.words, seed)
         if family.sees == "copies":
-            return catalogue.Copies(self.matches[of], len(self.copy_sources[of][1]))
+            return Copies(self.matches[of], len(self.copy_sources[of][1]))
         assert space is not None
         if family.sees == "leak":
             sources, mine = space.sources(of)
