@@ -73,7 +73,7 @@ def test_a_copied_text_is_named_with_its_source(command, printed, files):
     files["ours"].write_text("\n".join([*files["ours"].read_text().splitlines()[:20], lines[7]]) + "\n")
     given = (files["real"], files["ours"], "--train", files["train"], "--metrics", "copied_share")
     assert {"row": 20, "source": 7, "reason": "near copy", "similarity": 1.0} in printed(*given)["suspects"]
-    assert "text 21 lies near source 8: near copy 1.00" in command("evaluate", *given)[1]
+    assert "text 21 copies source 8: near copy 1.00" in command("evaluate", *given)[1]
 
 
 def test_own_embeddings_take_the_place_of_an_embedder(printed, files, tmp_path):

@@ -215,8 +215,16 @@ def _show_scores(folder: Path, as_json: bool) -> dict[str, Any]:
     if as_json:
         _print({"run": str(folder), "report": str(folder / "report.html"), **metrics}, True, "")
     else:
-        _table(metrics)
-        typer.echo(f"texts:  {folder / 'synthetic.jsonl'}\nreport: {folder / 'report.html'}")
+        from steer.report import is_first
+
+        first = {name: score for name, score in metrics["scores"].items() if is_first(name)} or metrics["scores"]
+        _table({**metrics, "scores": first})
+        rest = len(metrics["scores"]) - len(first)
+        typer.echo(
+            f"texts:  {folder / 'synthetic.jsonl'}\n"
+            f"scores: {folder / 'metrics.json'}{f' ({rest} more than above)' if rest else ''}\n"
+            f"report: {folder / 'report.html'}"
+        )
     return metrics
 
 
@@ -302,12 +310,16 @@ def _table(metrics: dict[str, Any]) -> None:
             "* differs from the synthetic texts by more than chance, all comparisons taken together (p < .05)"
         )
     suspects = metrics.get("suspects", [])
-    for one in suspects[:SHOWN]:
+    copies = [one for one in suspects if one["reason"] != "distance"]
+    for one in copies[:SHOWN]:
+        where = f"text {one['row'] + 1} copies source {one['source'] + 1}"
+        console.print(f"{where}: {one['reason']} {one['similarity']:.2f}")
+    if len(copies) > SHOWN:
+        console.print(f"and {len(copies) - SHOWN} more texts that copy one (--json lists them)")
+    if near := len(suspects) - len(copies):
         console.print(
-            f"text {one['row'] + 1} lies near source {one['source'] + 1}: {one['reason']} {one['similarity']:.2f}"
+            f"{near} texts lie as near to a source as the closest 5% of held-out texts do (--json lists them)"
         )
-    if len(suspects) > SHOWN:
-        console.print(f"and {len(suspects) - SHOWN} more texts near a source (--json lists them)")
     for note in metrics["notes"]:
         console.print(Text(f"note: {note}"))
 
@@ -371,7 +383,8 @@ def main(arguments: list[str] | None = None, exit: Callable[[int], Any] = sys.ex
         typer.echo("stopped", err=True)
         return exit(130)
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
+        resumed = given[:1] and given[0] in ("run", "finetune", "generate")
+        typer.echo("stopped; the same command goes on from here" if resumed else "stopped", err=True)
         return exit(130)
     except Exception as error:
         # Of click, or of the copy of click that newer versions of typer hold: there is no class common to both.

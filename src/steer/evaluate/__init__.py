@@ -211,11 +211,10 @@ def _labels(sets: Mapping[str, Corpus]) -> list[str]:
 
 
 def _packages(metrics: Sequence[str] | None) -> list[str]:
-    if metrics is not None:
-        return []
+    absent = catalogue.missing() if metrics is None else {}
+    by_extra = {extra: [name for name in absent if absent[name] == extra] for extra in absent.values()}
     return [
-        f"not measured: {name}, which takes pip install 'steer-text[{extra}]'"
-        for name, extra in catalogue.missing().items()
+        f"not measured: {', '.join(names)} (pip install 'steer-text[{extra}]')" for extra, names in by_extra.items()
     ]
 
 

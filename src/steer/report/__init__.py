@@ -24,7 +24,7 @@ from steer.report.judged import Judged
 from steer.report.method import about_files, about_run, method, run_limits
 from steer.report.pictures import pictures, write_pictures
 from steer.report.refused import refused_view
-from steer.report.scores import label_table, score_groups
+from steer.report.scores import is_first, label_table, score_groups
 from steer.report.settings import settings_view
 from steer.report.stored import Stored
 from steer.report.templates import render
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from steer.evaluate import Evaluation
     from steer.explain import Explanation
 
-__all__ = ["explanation_page", "write_evaluation", "write_report"]
+__all__ = ["explanation_page", "is_first", "write_evaluation", "write_report"]
 
 
 def write_report(folder: Path) -> Path:
