@@ -18,6 +18,7 @@ import argparse
 import json
 import platform
 import random
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ import torch
 from steer.config import Negatives, Sampling
 from steer.engine.contexts import contexts, read_text
 from steer.engine.decode import Request, decode
-from steer.evaluate.diversity import ngram_diversity, truncate, words
+from steer.evaluate.diversity import Tokens, corpus_diversity, orders, words
 from steer.guidance import Guidance, base, domain, parse
 from steer.negatives import Pool, fitting
 from steer.progress import say
@@ -130,11 +131,9 @@ def measure(
     }
     rng = np.random.default_rng(0)
     # Diversity counts repeats, so groups are drawn without replacement, half of them, and the spread scaled back.
-    value = ngram_diversity(truncate(texts, fewest))
+    value = diversity(texts, fewest)
     halves = [
-        ngram_diversity(
-            truncate([t for g in rng.permutation(len(groups))[: len(groups) // 2] for t in groups[g]], fewest // 2)
-        )
+        diversity([t for g in rng.permutation(len(groups))[: len(groups) // 2] for t in groups[g]], fewest // 2)
         for _ in range(100)
     ]
     spread = np.quantile(halves, [0.025, 0.975]) - np.median(halves)
@@ -143,6 +142,11 @@ def measure(
         means = [np.mean(rng.choice(values, len(values))) for _ in range(1000)]
         found[name] = (float(np.mean(values)), *map(float, np.quantile(means, [0.025, 0.975])))
     return found
+
+
+def diversity(texts: list[str], count: int) -> float:
+    """Of the first `count` words."""
+    return corpus_diversity(islice(orders(Tokens.of(map(words, texts)).truncate(count)), 1, 4))
 
 
 def overlap(texts: list[str], others: list[str]) -> float:
