@@ -135,11 +135,14 @@ def test_what_is_not_known_does_not_pass_the_gate(command, files):
     [
         (["--fail-under", "coverage"], "expected SCORE=VALUE"),
         (["--fail-under", "coverage=nan"], "expected SCORE=VALUE"),
-        (["--fail-under", "mmd=1"], "it was not measured"),
+        (["--fail-under", "mmd=1"], "not among the scores"),
         (["--embedder", "domain"], "here there is none"),
         (["--fail-under", "coverag=1"], "did you mean 'coverage'"),
         (["--classifier", "forest"], "classifier"),
         (["--rival-embeddings", "x.npy"], "expected one for each"),
+        (["--train-embeddings", "x.npy"], "--train"),
+        (["--metrics", "coverag"], "did you mean 'coverage'"),
+        (["--html", "nowhere/page.html"], "nowhere is no folder"),
     ],
 )
 def test_options_without_meaning_are_wrong_usage(command, files, options, said):
@@ -151,7 +154,6 @@ def test_options_without_meaning_are_wrong_usage(command, files, options, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--metrics", "coverag"], "did you mean 'coverage'"),
         (["--embedder", "minilmm"], "minilm"),
         (["--tokenisation", "word"], "words"),
         (["--label", "lable"], "no 'lable'"),
@@ -165,8 +167,11 @@ def test_unknown_names_say_what_there_is(complaint, files, options, said):
 
 def test_labels_are_found_and_scored_one_by_one(printed, tmp_path):
     paths = []
-    for name in ("real", "ours", "train"):
-        halves = [write(tmp_path / "half.jsonl", 30, hash(name) % 97, label=label).read_text() for label in "ab"]
+    for name in ("real", "mine!", "a train"):
+        halves = [
+            write(tmp_path / "half.jsonl", 30, len(name) + 50 * (label == "b"), label=label).read_text()
+            for label in "ab"
+        ]
         paths.append(tmp_path / f"{name}.jsonl")
         paths[-1].write_text("".join(halves))
     made = printed(*paths[:2], "--train", paths[2], "--metrics", "downstream_accuracy,ngram_diversity")

@@ -111,13 +111,19 @@ def evaluate(
 ) -> None:
     """Measure any two files against each other, and any rivals; no model needed."""
     _set_verbose(verbose)
-    from steer.config import evaluation_settings, load_settings
+    from steer.config import UsageError, evaluation_settings, load_settings
+    from steer.evaluate.catalogue import chosen
     from steer.measure import Source, measure, read_sets
 
     gates = _gates(fail_under)
+    for path in filter(None, (html and html.parent, figures and figures.parent)):
+        if not path.is_dir():
+            raise UsageError(f"{path} is no folder: choose another place for the report")
+    if (train_embeddings and not train) or (baseline_embeddings and not baseline):
+        raise UsageError("embeddings came for texts that did not: name the file with --train or --baseline")
     changes = {
-        "embedders": embedder and embedder.split(","),
-        "metrics": metrics and metrics.split(","),
+        "embedders": _listed(embedder),
+        "metrics": _listed(metrics),
         "label": label,
         "tokenisation": tokenisation,
         "classifier": classifier,
@@ -125,6 +131,13 @@ def evaluate(
     }
     settings = load_settings(task) if task else None
     asked = evaluation_settings(settings.evaluate if settings else None, changes)
+    try:
+        names = chosen(asked.metrics)
+    except ValueError as error:
+        raise UsageError(f"--metrics: {error}") from None
+    for name in gates:
+        if name.partition("[")[0] not in names:
+            raise UsageError(f"--fail-under {name}: it is not among the scores that --metrics names")
     sources = {"real": Source(real, real_embeddings), "synthetic": Source(synthetic, synthetic_embeddings)}
     sources |= {"train": Source(train, train_embeddings)} if train else {}
     sources |= {"baseline": Source(baseline, baseline_embeddings)} if baseline else {}
@@ -228,6 +241,10 @@ def _show_scores(folder: Path, as_json: bool) -> dict[str, Any]:
     return metrics
 
 
+def _listed(value: str | None) -> list[str] | None:
+    return None if value is None else [one.strip() for one in value.split(",")]
+
+
 def _gates(asked: list[str] | None) -> dict[str, float]:
     """Raises UsageError on what is no SCORE=VALUE, and ImportError where the score takes a package."""
     if not asked:
@@ -275,6 +292,8 @@ def _rivals(files: list[Path], embeddings: list[Path]) -> dict[str, tuple[Path, 
 
     if embeddings and len(embeddings) != len(files):
         raise UsageError(f"{len(embeddings)} --rival-embeddings came for {len(files)} rivals: expected one for each")
+    if len(set(files)) < len(files):
+        raise UsageError("a rival came twice: name each file once")
     stems = [file.name.split(".")[0] for file in files]
     names = [
         stem if stems.count(stem) == 1 and stem not in TAKEN else str(file)
@@ -285,6 +304,7 @@ def _rivals(files: list[Path], embeddings: list[Path]) -> dict[str, tuple[Path, 
 
 
 SHOWN = 5  # suspects
+TOSSED = ("adversarial_auroc", "membership_auroc")  # scores of which a coin toss is the best
 
 
 def _table(metrics: dict[str, Any]) -> None:
@@ -296,7 +316,7 @@ def _table(metrics: dict[str, Any]) -> None:
     heads = ("score", "value", "95% interval", "better", "real vs real", *rivals)
     table = Table(*heads, box=None, header_style="bold")
     for name, s in metrics["scores"].items():
-        better = "higher" if s["higher_is_better"] else "lower"
+        better = "higher" if s["higher_is_better"] else "0.5" if name.partition("[")[0] in TOSSED else "lower"
         interval = f"{_number(s['low'])} to {_number(s['high'])}" if s["low"] is not None else ""
         value = _number(s["value"]) if s["value"] is not None else f"none ({s.get('reason')})"
         # As plain text: the brackets in a score's name are no markup.

@@ -60,23 +60,20 @@ def measure(
 
 
 def read_sets(sources: Mapping[str, Source], settings: Evaluation, task: Task | None) -> dict[str, Corpus]:
-    """The files as corpora, with labels where the settings, or failing them all the files, have a column of such.
+    """The files as corpora, with labels from the column that the settings or the task name, or one called "label".
 
     Raises what `read_rows` raises, and ValueError for a missing column and for what is no array.
     """
-    files = [source.path for source in sources.values()]
-    if not (settings.label or settings.choices or task) and all(has_column(path, "label") for path in files):
-        settings = settings.model_copy(update={"label": "label"})
-    columns = _columns(settings, task)
-    return {
-        name: corpus(
-            read_records(source.path, task, columns),
-            settings,
-            task,
-            None if source.embeddings is None else _array(source.embeddings),
-        )
-        for name, source in sources.items()
-    }
+    found = not (settings.label or settings.choices or task)
+    sets = {}
+    for name, source in sources.items():
+        # Where nobody has named a column of labels, each file may have one of that name or not.
+        here = settings
+        if found and has_column(source.path, "label"):
+            here = settings.model_copy(update={"label": "label"})
+        vectors = None if source.embeddings is None else _array(source.embeddings)
+        sets[name] = corpus(read_records(source.path, task, _columns(here, task)), here, task, vectors)
+    return sets
 
 
 def corpus(records: Sequence[Record], settings: Evaluation, task: Task | None, vectors: Any = None) -> Corpus:

@@ -147,7 +147,7 @@ def view(sees, texts, lexical=True):
     if sees == "words":
         return Words.of(texts, whitespace, 10**6, 0)
     if sees == "copies":
-        return Copies([None] * len(texts), len(texts))
+        return Copies([None] * len(texts), len(texts), len(texts))
     if sees == "leak":
         return Leak(vectors, Sources(vectors[::-1], vectors[1:]), trained=True, seed=0)
     labels = np.arange(2 * len(texts))

@@ -195,7 +195,7 @@ def test_without_training_texts_the_real_ones_are_halved(write, count):
 
 
 def test_sizes_are_those_of_the_smallest_set_that_has_any():
-    made = sides(["a b"] * 9, ["a b c"] * 4, ["a"] * 8, empty=[], wordless=["", " "] * 3)
+    made = sides(["a b"] * 9, ["a b c"] * 4, list("acdefghi"), empty=[], wordless=["", " "] * 3)
     assert (made.texts, made.words) == (4, 8)
     (sizes, *empties) = made.notes()
     assert "4 texts a set" in sizes

@@ -105,7 +105,8 @@ def test_vendi_by_hand():
     assert vendi(3 * np.eye(9)) == pytest.approx(9)
     assert vendi(np.eye(3).repeat(5, axis=0)) == pytest.approx(3)
     assert vendi(np.array([[1.0, 0], [-2, 0]])) == pytest.approx(1)  # one direction, of either sign
-    assert vendi(np.array([[1.0, 0], [0, 0], [0, 0]])) == pytest.approx(3)  # zero vectors are like no other
+    assert vendi(np.array([[1.0, 0], [0, 0]])) == pytest.approx(2)  # zero is like no other
+    assert vendi(np.zeros((5, 2))) == pytest.approx(1)
     assert isnan(vendi(np.zeros((0, 4))))
 
 

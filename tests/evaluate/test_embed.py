@@ -9,10 +9,11 @@ from steer.evaluate.embed import HiddenStates, TfidfSvd, vectors
 def test_it_knows_the_words_it_was_fitted_on():
     embedder = TfidfSvd(["warm bread", "cold stone", "warm stone"])
     known = embedder.embed(["warm bread", "warm bread", "unknown", ""])
-    assert known.shape[1] <= 3
+    assert known.shape[1] <= 4
     assert np.allclose(known[0], known[1])
     assert np.linalg.norm(known[0]) == pytest.approx(1.0)
-    assert not known[2:].any()
+    # Without a known word: like each other, and like nothing else.
+    assert known[2:].tolist() == [[0.0] * (known.shape[1] - 1) + [1.0]] * 2
 
 
 def test_the_signature_tells_the_texts_and_not_their_order():
@@ -25,22 +26,22 @@ def test_neither_does_the_order_change_the_vectors(write):
     texts = write(120, 1)
     one, other = TfidfSvd(texts).embed(texts), TfidfSvd(texts[::-1]).embed(texts)
     assert (one == other).all()
-    assert one.shape == (120, 64)
+    assert one.shape == (120, 65)
 
 
 @pytest.mark.parametrize("fit", [[], [""], ["", " \t"], ["a"], ["a", "a", "a"]])
 def test_of_little(fit):
     made = TfidfSvd(fit).embed(["a", "", "b"])
-    assert made.shape == (3, 1)
-    assert np.isfinite(made).all()
-    assert bool(made[0].any()) == ("a" in fit)
-    assert TfidfSvd(fit).embed([]).shape == (0, 1)
+    assert made.shape == (3, 1 + ("a" in fit))
+    assert np.linalg.norm(made, axis=1) == pytest.approx(1.0)
+    assert (made[0] == made[1]).all() == ("a" not in fit)
+    assert TfidfSvd(fit).embed([]).shape == (0, 1 + ("a" in fit))
 
 
 def test_at_most_the_dimensions_that_were_asked_for(write):
-    assert TfidfSvd(write(100, 1), dimensions=5).embed(["the old bridge"]).shape == (1, 5)
+    assert TfidfSvd(write(100, 1), dimensions=5).embed(["the old bridge"]).shape == (1, 6)
     # Ten copies of two texts span two directions, whatever was asked for.
-    assert TfidfSvd(write(2, 1) * 10).embed(["the old bridge"]).shape == (1, 2)
+    assert TfidfSvd(write(2, 1) * 10).embed(["the old bridge"]).shape == (1, 3)
 
 
 def test_without_an_svd_to_cut_it_is_the_cosine_of_tfidf():

@@ -4,15 +4,17 @@ import json
 import math
 import random
 import re
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 from steer.evaluate import Corpus, HiddenStates, Score, evaluate
-from steer.evaluate.catalogue import FAMILIES, chosen
+from steer.evaluate.catalogue import FAMILIES, USEFULNESS, chosen
 
 # Every kind of score, without those that take seconds each.
-METRICS = [name for name in chosen(None) if name not in ("mauve", "hull_precision", "hull_recall", "hull_f")]
+SLOW = ("mauve", "hull_precision", "hull_recall", "hull_f")
+METRICS = [name for name in chosen(None) if name not in (*SLOW, *USEFULNESS)]
 SEEN = [name for family in FAMILIES if family.sees in ("vectors", "leak") for name in family.scores if name in METRICS]
 
 
@@ -48,8 +50,7 @@ def whole(sets):
 
 
 def test_names_order_and_yardsticks(whole):
-    plain = [name for name in METRICS if not name.startswith("downstream")]
-    assert list(whole.scores) == plain + [f"{name}[lengths]" for name in SEEN]
+    assert list(whole.scores) == METRICS + [f"{name}[lengths]" for name in SEEN]
     assert list(whole.rivals) == ["nucleus", "collapsed", "copies"]
     for name, score in whole.scores.items():
         assert score.name == name
@@ -187,7 +188,7 @@ def test_repeats_are_sampled_one_by_one():
 
 def test_json_is_strict_and_whole(whole):
     row = json.loads(json.dumps(whole.to_json(), allow_nan=False))
-    assert set(row) == {"scores", "rivals", "notes", "suspects"}
+    assert set(row) == {"scores", "rivals", "notes"}
     keys = {"value", "low", "high", "higher_is_better", "ceiling", "baseline", "signature"}
     assert all(set(score) - {"p"} == keys for score in row["scores"].values())
     tested = {name for name, score in row["scores"].items() if "p" in score}
@@ -229,7 +230,10 @@ def test_a_set_without_texts_takes_no_other_down(sets):
     alone = evaluate(**given)
     assert evaluation.scores == alone.scores
     assert evaluation.rivals["none"]["cosine_similarity"].reason == "no texts to measure"
-    assert evaluation.rivals["blank"]["cosine_similarity"].reason == "a mean embedding is zero, so it has no direction"
+    # What has no words is like nothing that has some.
+    assert evaluation.rivals["blank"]["cosine_similarity"].value == 0
+    assert evaluation.rivals["blank"]["coverage"].value == evaluation.rivals["blank"]["precision"].value == 0
+    assert evaluation.rivals["blank"]["vendi"].value == pytest.approx(1)
     assert "enough words" in evaluation.rivals["blank"]["ngram_diversity"].reason
     assert evaluation.rivals["blank"]["copied_share"].value == 0.0
 
@@ -261,3 +265,67 @@ def test_vectors_that_are_not_numbers_are_undefined(sets):
 def test_settings_without_meaning_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         evaluate(["a b", "c d"], ["a b", "e f"], **options)
+
+
+def test_repeats_among_the_training_texts_change_nothing(sets):
+    """Nothing innocent is condemned for them, and nothing that leaks is cleared."""
+    real, train = sets["real"], sets["train"]
+    for texts in (sets["synthetic"], [text + " indeed" for text in train]):
+        once, twice = (evaluate(real, texts, train=some, metrics=METRICS) for some in (train, train * 2))
+        assert {n: s.value for n, s in once.scores.items()} == {n: s.value for n, s in twice.scores.items()}
+        assert any("60 training texts repeat others" in note for note in twice.notes)
+
+
+def test_what_was_trained_on_is_not_held_out(sets):
+    again = evaluate(sets["train"], sets["synthetic"], train=sets["train"], metrics=["membership_auroc", "coverage"])
+    assert all(math.isnan(score.value) for score in again.scores.values())
+    assert any("60 real texts are training texts, too" in note for note in again.notes)
+    some = evaluate(sets["real"] + sets["train"][:7], sets["synthetic"], train=sets["train"], metrics=["coverage"])
+    alone = evaluate(sets["real"], sets["synthetic"], train=sets["train"], metrics=["coverage"])
+    assert some.scores["coverage"].value == alone.scores["coverage"].value
+
+
+def test_empty_texts_are_no_good_texts(sets):
+    blank = evaluate(sets["real"], [""] * 50, train=sets["train"], metrics=METRICS).scores
+    half = evaluate(sets["real"], [""] * 25 + sets["synthetic"][:25], train=sets["train"], metrics=METRICS).scores
+    assert blank["precision"].value == blank["coverage"].value == blank["density"].value == 0
+    assert blank["vendi"].value == pytest.approx(1)
+    assert half["precision"].value <= 0.5
+
+
+def test_more_training_texts_than_are_fitted_give_no_leak_away(monkeypatch, write):
+    """TF-IDF is fitted on the same share of each set: else held-out texts lie elsewhere than training texts."""
+    monkeypatch.setattr(import_module("steer.evaluate.spaces"), "MOST", 150)
+    found = [
+        evaluate(write(100, seed), write(100, seed + 1), train=write(900, seed + 2), metrics=["membership_auroc"])
+        for seed in (10, 20, 30)
+    ]
+    assert np.mean([one.scores["membership_auroc"].value for one in found]) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("row", [0, 7, 39])
+def test_one_broken_number_is_a_reason_wherever_it_stands(write, row):
+    vectors = np.random.default_rng(0).normal(size=(40, 3))
+    vectors[row] = np.nan
+    given = [Corpus.of(write(40, seed), vectors=v) for seed, v in enumerate((vectors, np.ones((40, 3))))]
+    made = evaluate(*given, metrics=["vendi", "coverage", "cosine_similarity"])
+    assert all(math.isnan(score.value) and "not finite" in score.reason for score in made.scores.values())
+
+
+def test_usefulness_without_labels_says_so_where_it_is_asked_for(sets):
+    made = evaluate(sets["real"], sets["synthetic"], metrics=["useful"])
+    assert "no labels" in made.scores["downstream_accuracy"].reason
+    labelled = Corpus.of(sets["real"], labels=["a", "b"] * 25)
+    made = evaluate(labelled, sets["synthetic"], metrics=["useful"])
+    assert "not all of the sets have labels" in made.scores["downstream_accuracy"].reason
+
+
+def test_intervals_of_vendi_hold_the_difference_of_equals(write):
+    """Half samples of a number that grows with the number of texts vary less than the whole does."""
+    found = []
+    for seed in range(0, 60, 3):
+        vectors = [np.random.default_rng(seed + side).normal(size=(60, 40)) for side in range(3)]
+        real, one, other = (Corpus.of(write(60, seed + side), vectors=v) for side, v in enumerate(vectors))
+        difference = evaluate(real, one, rivals={"other": other}, train=real.take([]), metrics=["vendi"])
+        found.append(difference.differences["other"]["vendi"].p)
+    assert sum(p < 0.05 for p in found) <= 4

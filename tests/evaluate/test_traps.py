@@ -144,7 +144,10 @@ def test_outliers_deceive_hulls_and_not_neighbourhoods():
     deceiving = np.concatenate([collapsed[:-9], wild])
 
     def measure(vectors):
-        given, mine, learnt = (Corpus.of(list(map(str, range(300))), vectors=side) for side in (real, vectors, train))
+        sets = {"real": real, "synthetic": vectors, "training": train}
+        given, mine, learnt = (
+            Corpus.of([f"{name} {row}" for row in range(300)], vectors=side) for name, side in sets.items()
+        )
         made = evaluate(given, mine, train=learnt, metrics=["hull_recall_pca", "coverage"]).scores
         return made["hull_recall_pca"].value, made["coverage"].value
 

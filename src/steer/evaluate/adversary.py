@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from steer.evaluate.embed import Embeddings, TfidfSvd
-from steer.evaluate.intervals import Estimate, bootstrap
+from steer.evaluate.intervals import Estimate, at_least_wilson, bootstrap
 
 FOLDS = 5
 PERMUTATIONS = 99
@@ -59,10 +59,9 @@ class Discrimination:
         return auroc(self.synthetic, self.scores, None if counts is None else np.asarray(counts)[self.clusters])
 
     def estimate(self, seed: int = 0) -> Estimate:
-        """AUROC with the bootstrap interval over clusters of the scores.
+        """AUROC with the bootstrap interval over clusters of the scores, no narrower than that of a share of as many.
 
-        Nothing is trained again, so the interval leaves out what another training set would change. Of
-        indistinguishable sets it held 0.5 in 35 of 40 trials at 100 texts a side, and in 30 of 40 at 20.
+        Nothing is trained again, so the bootstrap alone leaves out what another training set would change.
         """
         if self.reason is not None:
             return Estimate(nan, reason=self.reason)
@@ -75,7 +74,8 @@ class Discrimination:
         made = bootstrap(
             lambda *counts: {"auroc": self.auroc(np.concatenate(counts)[rank])}, sizes, {"auroc": (0.0, 1.0)}, seed=seed
         )["auroc"]
-        return Estimate(made.value, made.low, made.high, made.reason, self.p, made.draws)
+        # Resampled without training again, the scores vary less than those of fresh texts would.
+        return at_least_wilson(replace(made, p=self.p), min(real, len(rank) - real) or len(rank))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from steer.evaluate.adversary import auroc
 from steer.evaluate.embed import Embeddings
 from steer.evaluate.fidelity import unusable
-from steer.evaluate.intervals import Estimate, bootstrap, proportion, undefined
+from steer.evaluate.intervals import Estimate, at_least_wilson, bootstrap, proportion, undefined
 from steer.evaluate.neighbours import nearest
 from steer.similarity import THRESHOLD, CopyFinder, Match
 
@@ -41,13 +41,16 @@ def copied_share(texts: Sequence[str], training_texts: Sequence[str], threshold:
     return estimate_copied(finder.find(texts), len(finder)).value
 
 
-def estimate_copied(matches: Sequence[Match | None], sources: int) -> Estimate:
-    """The share of texts that match one of so many sources, with its Wilson interval."""
+def estimate_copied(matches: Sequence[Match | None], sources: int, different: int | None = None) -> Estimate:
+    """The share of texts that match one of so many sources, with its Wilson interval.
+
+    different: how many of the texts are no repeats of each other; all if not given.
+    """
     if not sources:
         return Estimate(nan, reason="no real texts to compare with")
     if not len(matches):
         return Estimate(nan, reason="no texts to measure")
-    return proportion(sum(match is not None for match in matches), len(matches))
+    return proportion(sum(match is not None for match in matches), len(matches), different)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,14 @@ class Sources:
 
     @cached_property
     def spacing(self) -> NDArray[np.float64]:
-        """(T,) distance of each training text to the nearest other one."""
-        return nearest(self.training, self.training, others=True)[1]
+        """(T,) distance of each training text to the nearest different one: a repeat is no neighbour."""
+        distinct, which = np.unique(self.training, axis=0, return_inverse=True)
+        return nearest(distinct, distinct, others=True)[1][which.reshape(-1)]
+
+    @property
+    def spaced(self) -> bool:
+        """Whether there is any distance between training texts."""
+        return len(self.training) > 1 and bool(np.any(self.training != self.training[0]))
 
     @cached_property
     def usual(self) -> NDArray[np.float64]:
@@ -68,14 +77,9 @@ class Sources:
         return self.ratios(self.held_out)[1]
 
     def ratios(self, vectors: Embeddings) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Per text (N,) its nearest training text, and the distance to it over that one's own `spacing`.
-
-        0 where the text lies on a training text, whatever the spacing.
-        """
+        """Per text (N,) its nearest training text, and the distance to it over that one's own `spacing`."""
         index, distance = nearest(vectors, self.training)
-        spacing = self.spacing[index]
-        ratio = np.divide(distance, spacing, out=np.full(len(distance), np.inf), where=spacing > 0)
-        return index, np.where(distance > 0, ratio, 0.0)
+        return index, distance / self.spacing[index]
 
     def distances(self, vectors: Embeddings) -> NDArray[np.float64]:
         """(N,) distance of each text to its nearest training text."""
@@ -91,10 +95,10 @@ def estimate_authenticity(vectors: Embeddings, sources: Sources, seed: int = 0) 
     """Both shares of `DISTANCE_SCORES`; the calibrated one with a bootstrap over the texts of both sides."""
     if reason := unusable(sources.training, vectors):
         return undefined(DISTANCE_SCORES, reason)
-    if len(sources.training) < 2:
-        return undefined(DISTANCE_SCORES, "fewer than two training texts, which leaves no distance between them")
-    ratios = sources.ratios(vectors)[1]
-    made = {"authenticity": proportion(int(np.sum(ratios > 1)), len(ratios))}
+    if not sources.spaced:
+        return undefined(DISTANCE_SCORES, "fewer than two different training texts, so no distance between them")
+    ratios, different = sources.ratios(vectors)[1], len(np.unique(vectors, axis=0))
+    made = {"authenticity": proportion(int(np.sum(ratios > 1)), len(ratios), different)}
     if len(sources.held_out) < ENOUGH or not np.isfinite(sources.held_out).all():
         reason = f"calibration takes at least {ENOUGH} held-out real texts"
         return made | undefined(["calibrated_authenticity"], reason)
@@ -104,12 +108,14 @@ def estimate_authenticity(vectors: Embeddings, sources: Sources, seed: int = 0) 
         limit = usual[np.searchsorted(np.cumsum(theirs), CLOSEST * theirs.sum())]
         return {"calibrated_authenticity": float(own @ (ratios > limit) / own.sum())}
 
-    return made | bootstrap(share, (len(ratios), len(usual)), {"calibrated_authenticity": (0.0, 1.0)}, seed=seed)
+    name = "calibrated_authenticity"
+    calibrated = bootstrap(share, (len(ratios), len(usual)), {name: (0.0, 1.0)}, seed=seed)[name]
+    return {**made, name: at_least_wilson(calibrated, different)}
 
 
 def closest(sources: Sources) -> float:
     """The ratio that the closest 5% of held-out texts do not exceed; NaN where there are too few of them."""
-    if len(sources.training) < 2 or len(sources.held_out) < ENOUGH or not np.isfinite(sources.held_out).all():
+    if not sources.spaced or len(sources.held_out) < ENOUGH or not np.isfinite(sources.held_out).all():
         return nan
     usual = np.sort(sources.usual)
     return float(usual[int(np.ceil(CLOSEST * len(usual))) - 1])
@@ -135,4 +141,4 @@ def estimate_membership(vectors: Embeddings, sources: Sources, seed: int = 0) ->
         seed=seed,
     )[name]
     p = float(mannwhitneyu(closeness[member], closeness[~member], alternative="greater").pvalue)
-    return {name: replace(made, p=p)}
+    return {name: at_least_wilson(replace(made, p=p), min(len(near), len(far)))}

@@ -171,7 +171,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "authentic",
         "copies",
-        lambda seen: {"copied_share": authenticity.estimate_copied(seen.matches, seen.sources)},
+        lambda seen: {"copied_share": authenticity.estimate_copied(seen.matches, seen.sources, seen.different)},
         "wilson",
         {
             "copied_share": (

@@ -19,7 +19,7 @@ import numpy as np
 from steer.evaluate.embed import Embeddings
 from steer.evaluate.fidelity import unusable
 from steer.evaluate.hull import Method, hull_scores, project
-from steer.evaluate.intervals import Estimate, Mask, subsample, undefined
+from steer.evaluate.intervals import Estimate, Mask, at_least_wilson, subsample, undefined
 from steer.evaluate.neighbours import distances, prdc
 
 K = 5
@@ -45,7 +45,9 @@ def estimate_neighbours(real: Embeddings, synthetic: Embeddings, seed: int = 0) 
         return prdc(of_real[np.ix_(a, a)], of_mine[np.ix_(b, b)], between[np.ix_(a, b)], K)
 
     bounds = dict.fromkeys(PRDC, UNIT) | {"density": (0.0, np.inf)}
-    return subsample(measured, (len(real), len(synthetic)), bounds, seed=seed, draws=NEIGHBOUR_DRAWS)
+    made = subsample(measured, (len(real), len(synthetic)), bounds, seed=seed, draws=NEIGHBOUR_DRAWS)
+    shares = {"precision": len(synthetic), "recall": len(real), "coverage": len(real)}
+    return {name: at_least_wilson(one, shares[name]) if name in shares else one for name, one in made.items()}
 
 
 def estimate_hulls(

@@ -128,7 +128,7 @@ def _distances(sides: Sides, space: Space) -> dict[str, list[float]]:
     made: dict[str, list[float]] = {}
     for name in sides.sets:
         sources, vectors = space.sources(name)
-        if name == "ceiling" or unusable(sources.training, vectors) or len(sources.training) < 2:
+        if name == "ceiling" or unusable(sources.training, vectors) or not sources.spaced:
             continue
         if not made:
             made["training"] = _some(sources.spacing)
@@ -140,7 +140,7 @@ def _distances(sides: Sides, space: Space) -> dict[str, list[float]]:
 
 def _picks(sides: Sides, space: Space, odds: Sequence[tuple[int, float]]) -> dict[str, list[tuple[int, int, float]]]:
     mine, (sources, vectors) = sides.sets["synthetic"], space.sources("synthetic")
-    if unusable(sources.training, vectors) or len(sources.training) < 2:
+    if unusable(sources.training, vectors) or not sources.spaced:
         return {}
     index, ratios = sources.ratios(vectors)
     source = {row: sides.sources.rows[i] for row, i in zip(mine.rows, index, strict=True)}

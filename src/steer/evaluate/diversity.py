@@ -193,7 +193,8 @@ def compression_ratio(texts: Sequence[str]) -> float:
 def vendi(embeddings: Embeddings) -> float:
     """Effective number of different texts among N embeddings (N, D), in [1, N]; NaN without texts.
 
-    Exponential of the entropy of the eigenvalues of the cosine matrix over N. A zero vector is like no other text.
+    Exponential of the entropy of the eigenvalues of the cosine matrix over N. Zero vectors are one text, which is like
+    no other.
     """
     if not len(embeddings):
         return nan
@@ -201,8 +202,8 @@ def vendi(embeddings: Embeddings) -> float:
     unit = embeddings[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
     # The cosine matrix (N, N) and the matrix of directions (D, D) have the same eigenvalues other than 0.
     small = unit @ unit.T if len(unit) < unit.shape[1] else unit.T @ unit
-    alone = len(embeddings) - len(unit)
-    shares = np.concatenate([np.linalg.eigvalsh(small) if len(unit) else [], np.ones(alone)]) / len(embeddings)
+    # All zero vectors are one text, like no other.
+    shares = np.append(np.linalg.eigvalsh(small) if len(unit) else [], len(embeddings) - len(unit)) / len(embeddings)
     shares = shares[shares > 1e-12]
     return float(np.clip(np.exp(-np.sum(shares * np.log(shares))), 1, len(embeddings)))
 

@@ -38,8 +38,8 @@ class TfidfSvd:
     singular directions.
 
     Lexical: it knows which words, and pairs of neighbouring words, texts share, not what they mean. Fitted on `texts`;
-    words they do not have count for nothing, and a text of no known word is the zero vector. D is at most `dimensions`,
-    less where the texts span less, and 1 (all zeros) where they have no word at all.
+    words they do not have count for nothing. D is at most `dimensions`, less where the texts span less, and 0 where
+    they have no word at all.
     """
 
     name = "tfidf"
@@ -58,13 +58,18 @@ class TfidfSvd:
             self._directions = _leading_directions(self._tfidf.fit_transform(fitted), dimensions, seed)
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Vectors (N, D) of N texts, of length 1; of length 0 without a known word."""
+        """Vectors (N, D + 1) of N texts, of length 1; the last number is 1 for texts without a known word.
+
+        So these are like each other and like no other text; at the origin they would be near to all.
+        """
         from sklearn.preprocessing import normalize
 
         if self._directions is None or not len(texts):
-            return np.zeros((len(texts), 1 if self._directions is None else len(self._directions)))
+            width = 0 if self._directions is None else len(self._directions)
+            return np.column_stack([np.zeros((len(texts), width)), np.ones(len(texts))])
         # How much of a text the directions hold depends on whether they were fitted on it, and is no likeness.
-        return np.asarray(normalize(self._tfidf.transform(texts) @ self._directions.T), dtype=np.float64)
+        known = normalize(self._tfidf.transform(texts) @ self._directions.T)
+        return np.column_stack([known, ~known.any(axis=1)]).astype(np.float64)
 
 
 @dataclass(frozen=True)

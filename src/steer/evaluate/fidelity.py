@@ -180,4 +180,4 @@ def unusable(real: Embeddings, synthetic: Embeddings) -> str | None:
     if not len(synthetic):
         return "no texts to measure"
     finite = np.isfinite(real).all() and np.isfinite(synthetic).all()
-    return None if finite else "the embedder gave values that are not finite"
+    return None if finite else "the embeddings hold values that are not finite"

@@ -6,7 +6,7 @@ cancels in their `difference`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan, nan, sqrt
 from typing import TypeVar
 
@@ -73,12 +73,14 @@ def subsample(
     *,
     seed: int = 0,
     draws: int = SUBSAMPLES,
+    relative: bool = False,
 ) -> dict[str, Estimate]:
     """Draw half of each set without replacement (Politis, Romano and Wolf 1999), for statistics that count repeats.
 
     A bootstrap would plant repeats of its own, and call every corpus less diverse than it is.
 
     statistic: takes, per set, which units are drawn (sizes[i],), and gives values by name; see `bootstrap`.
+    relative: the values grow with the number of units, and so does their spread: it is scaled with them.
     """
 
     def drawn(rng: np.random.Generator, size: int) -> Mask:
@@ -90,7 +92,7 @@ def subsample(
     # 500 English sentences, the intervals were 0.8 to 1.25 times as wide as the scores of 60 fresh corpora varied.
     n = min(sizes)
     scale = sqrt((n // 2) / (n - n // 2)) if n else nan
-    return _resampled(statistic, sizes, bounds, drawn, seed, draws, np.bool_, scale)
+    return _resampled(statistic, sizes, bounds, drawn, seed, draws, np.bool_, scale, relative)
 
 
 def _resampled(
@@ -102,6 +104,7 @@ def _resampled(
     draws: int,
     dtype: type[np.generic],
     scale: float = 1.0,
+    relative: bool = False,
 ) -> dict[str, Estimate]:
     values = statistic(*(np.ones(size, dtype) for size in sizes))
     if min(sizes) < 2:
@@ -112,17 +115,33 @@ def _resampled(
     generators = [np.random.default_rng([seed, side]) for side in range(len(sizes))]
     rows = [statistic(*(drawn(rng, size) for rng, size in zip(generators, sizes, strict=True))) for _ in range(draws)]
     return {
-        name: _spread(value, np.array([row[name] for row in rows], dtype=np.float64), bounds[name], scale)
+        name: _spread(value, np.array([row[name] for row in rows], dtype=np.float64), bounds[name], scale, relative)
         for name, value in values.items()
     }
 
 
-def proportion(successes: int, total: int) -> Estimate:
-    """A share and its Wilson score interval, which keeps its width at 0 of n and n of n (Wilson 1927)."""
-    from scipy.stats import binomtest
+def proportion(successes: int, total: int, independent: int | None = None) -> Estimate:
+    """A share and its Wilson score interval, which keeps its width at 0 of n and n of n (Wilson 1927).
 
-    interval = binomtest(successes, total).proportion_ci(confidence_level=LEVEL, method="wilson")
-    return Estimate(successes / total, float(interval.low), float(interval.high))
+    independent: how many of them say something of their own, such as the number of different texts; all if not given.
+    """
+    share = successes / total
+    return at_least_wilson(Estimate(share, share, share), total if independent is None else independent)
+
+
+def at_least_wilson(estimate: Estimate, n: int) -> Estimate:
+    """A share or AUROC with an interval no narrower than that of a share of n (Wilson 1927).
+
+    Where all of n are alike, so are all resamples, and their interval would be a point.
+    """
+    from scipy.stats import norm
+
+    if isnan(estimate.low) or isnan(estimate.high) or n < 1:
+        return estimate
+    z2, p = float(norm.ppf((1 + LEVEL) / 2)) ** 2, estimate.value
+    middle, half = (p + z2 / (2 * n)) / (1 + z2 / n), sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    low, high = max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half))
+    return replace(estimate, low=min(estimate.low, low), high=max(estimate.high, high))
 
 
 @dataclass(frozen=True)
@@ -147,10 +166,13 @@ def difference(mine: Estimate, other: Estimate) -> Difference:
     from scipy.stats import norm
 
     value = mine.value - other.value
-    if mine.draws is not None and other.draws is not None and mine.draws.shape == other.draws.shape:
-        apart = _spread(value, mine.draws - other.draws, (-np.inf, np.inf))
-        low, high, spread = apart.low, apart.high, float(np.nanstd(apart.draws)) if apart.draws is not None else nan
+    paired = mine.draws is not None and other.draws is not None and mine.draws.shape == other.draws.shape
+    apart = _spread(value, mine.draws - other.draws, (-np.inf, np.inf)) if paired else None  # type: ignore[operator]
+    spread = float(np.nanstd(apart.draws)) if apart is not None and apart.draws is not None else 0.0
+    if apart is not None and spread > 0:
+        low, high = apart.low, apart.high
     else:
+        # Resamples that are all alike know nothing of the spread; the intervals do.
         low = value - sqrt((mine.value - mine.low) ** 2 + (other.high - other.value) ** 2)
         high = value + sqrt((mine.high - mine.value) ** 2 + (other.value - other.low) ** 2)
         # The half of the interval that reaches towards no difference.
@@ -173,13 +195,16 @@ def holm(p: Mapping[Key, float]) -> dict[Key, float]:
     return adjusted
 
 
-def _spread(value: float, values: NDArray[np.float64], bounds: tuple[float, float], scale: float = 1.0) -> Estimate:
+def _spread(
+    value: float, values: NDArray[np.float64], bounds: tuple[float, float], scale: float = 1.0, relative: bool = False
+) -> Estimate:
     known = values[np.isfinite(values)]
     if isnan(value):
         return Estimate(value)
     if not len(known):
         return Estimate(value, reason="no interval: every resample left the score undefined")
     low, middle, high = np.quantile(known, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
+    scale *= value / middle if relative and middle > 0 else 1.0
     # Only the spread is taken: the level of resamples is off (two noisier means are less alike, half a corpus is more
     # diverse), and quantiles as they are would miss the value itself.
     return Estimate(

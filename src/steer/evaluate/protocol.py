@@ -20,7 +20,7 @@ from steer.evaluate.tokens import Tokeniser
 from steer.evaluate.usefulness import INTERVAL, Usefulness
 from steer.evaluate.views import Copies, Leak, Vectors, Words, log_odds
 from steer.progress import Progress
-from steer.similarity import CopyFinder, Match
+from steer.similarity import CopyFinder, Match, normalise
 
 if TYPE_CHECKING:
     from steer.evaluate.choices import Answerer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the scores beside the texts."""
+    """What decides the scores beside the texts. asked: whether the names were asked for, and are not the default."""
 
     names: Sequence[str]
     tokeniser: Tokeniser
@@ -36,6 +36,7 @@ class Settings:
     threshold: float
     seed: int
     answerer: "Answerer | None" = None
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,18 +125,17 @@ class Measurement:
         )
 
     def _useful(self) -> list[Row]:
-        if not self.usefulness.known:
+        if not (self.usefulness.known or self.settings.asked):
             return []
+        says = {
+            "learner": self.usefulness.signature,
+            "embedder": self.spaces[0].signature,
+            "threshold": f"near copies at {self.settings.threshold} left out",
+            "interval": INTERVAL,
+        }
         return [
-            Row(
-                name,
-                catalogue.USEFULNESS[name][0],
-                signature(
-                    definition=catalogue.USEFULNESS[name][1], learner=self.usefulness.signature, interval=INTERVAL
-                ),
-                self.usefulness.estimates(name),
-            )
-            for name in catalogue.USEFULNESS
+            Row(name, higher, signature(definition=definition, **says), self.usefulness.estimates(name))
+            for name, (higher, definition) in catalogue.USEFULNESS.items()
             if name in self.settings.names
         ]
 
@@ -144,7 +144,8 @@ class Measurement:
         if family.sees == "words":
             return Words.of(sides.sets[of].texts, self.settings.tokeniser.split, sides.words, seed)
         if family.sees == "copies":
-            return Copies(self.matches[of], len(self.copy_sources[of][1]))
+            texts, found = self.copy_sources[of]
+            return Copies(self.matches[of], len(found), len(set(map(normalise, texts))))
         assert space is not None
         if family.sees == "leak":
             sources, mine = space.sources(of)

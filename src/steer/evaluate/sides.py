@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from steer.evaluate.corpus import Corpus
+from steer.similarity import normalise
 
 # Scores that compare every text with every other see at most so many of a set: a sample, which the signature tells.
 MOST = 5000
@@ -20,6 +21,8 @@ class Sides:
     sets: by name. The first is "synthetic", the second "ceiling": real texts that stand where the synthetic ones do
         (training texts, or the second half of the real ones); then the rivals. Each in an order from which any
         beginning is a sample.
+    repeated: training texts that were repeats of others, and are counted once. seen: real texts that are training
+        texts, too, and are left out: nothing is held out about them.
     """
 
     real: Corpus
@@ -27,6 +30,8 @@ class Sides:
     training: Corpus
     sets: dict[str, Corpus]
     tokenise: Callable[[str], list[str]]
+    repeated: int
+    seen: int
 
     @classmethod
     def of(
@@ -38,6 +43,8 @@ class Sides:
         tokenise: Callable[[str], list[str]],
         seed: int,
     ) -> "Sides":
+        training, repeated = distinct(training)
+        real, seen = without(real, training)
         held_out, ceiling = real.shuffled(seed, "real"), training
         reference = held_out
         if not len(training):
@@ -50,6 +57,8 @@ class Sides:
             training.shuffled(seed, "training"),
             {name: one.shuffled(seed, "candidate") for name, one in sets.items()},
             tokenise,
+            repeated,
+            seen,
         )
 
     @property
@@ -87,6 +96,10 @@ class Sides:
             f"brought to one size: {self.texts} texts a set for scores of texts, {self.words} words a set for n-grams "
             f"(given: {given}; reference {len(self.reference)} texts)"
         ]
+        if self.repeated:
+            notes.append(f"{self.repeated} training texts repeat others, and are counted once")
+        if self.seen:
+            notes.append(f"{self.seen} real texts are training texts, too: they are not held out, and are left out")
         if not len(self.training):
             notes.append(
                 "no training texts: real is halved by hash into reference and ceiling, and copies are copies of real"
@@ -97,3 +110,20 @@ class Sides:
             if empty := sum(not text.strip() for text in one.texts):
                 notes.append(f"{empty} of {len(one)} {name} texts are empty; they are counted, not dropped")
         return notes
+
+
+def distinct(corpus: Corpus) -> tuple[Corpus, int]:
+    """The corpus without texts that repeat an earlier one, as copies are compared, and how many these were."""
+    first: dict[str, int] = {}
+    for row, text in enumerate(corpus.texts):
+        first.setdefault(normalise(text), row)
+    return (corpus if len(first) == len(corpus) else corpus.take(list(first.values()))), len(corpus) - len(first)
+
+
+def without(corpus: Corpus, others: Corpus) -> tuple[Corpus, int]:
+    """The corpus without the texts that are also among the others, and how many these were."""
+    known = set(map(normalise, others.texts))
+    kept = [row for row, text in enumerate(corpus.texts) if normalise(text) not in known] if known else []
+    if not known or len(kept) == len(corpus):
+        return corpus, 0
+    return corpus.take(kept), len(corpus) - len(kept)

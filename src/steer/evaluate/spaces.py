@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,11 @@ class Space(Protocol):
 
     @property
     def lexical(self) -> bool: ...
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """Whose vectors these are; None for those of words, and the user's own."""
+        ...
 
     def beside(self, of: str) -> tuple[Embeddings, Embeddings]:
         """The reference texts (N, D) and those of a set (M, D), brought to size."""
@@ -68,10 +74,17 @@ class Outside:
 
     def _of(self, corpus: Corpus) -> Embeddings:
         if self.embedder is None:
-            return np.zeros((0, 1)) if corpus.vectors is None else corpus.vectors
+            given = np.zeros((0, 1)) if corpus.vectors is None else corpus.vectors
+            # Whether a sample has met a broken number is no reason for a score.
+            return given if self._finite else np.full_like(given, np.nan)
         unknown = [text for text in dict.fromkeys(corpus.texts) if text not in self._known]
         self._known.update(zip(unknown, vectors(self.embedder, unknown), strict=True))
         return np.stack([self._known[text] for text in corpus.texts]) if len(corpus) else np.zeros((0, 1))
+
+    @cached_property
+    def _finite(self) -> bool:
+        given = (one.vectors for one in (self.sides.real, self.sides.training, *self.sides.sets.values()))
+        return all(bool(np.isfinite(vectors).all()) for vectors in given if vectors is not None)
 
     @cached_property
     def _known(self) -> dict[str, Embeddings]:
@@ -90,6 +103,7 @@ class Lexical:
     seed: int
     suffix: str = ""
     lexical = True
+    embedder = None
     signature = "tfidf+svd (lexical) n=1,2 dimensions=64, fitted on both sides together"
 
     def beside(self, of: str) -> tuple[Embeddings, Embeddings]:
@@ -120,5 +134,7 @@ class Lexical:
         return [embedder.embed(one.texts) for one in sets]
 
     def _fitted(self, *sets: Corpus) -> TfidfSvd:
-        texts: Sequence[str] = sorted({text for one in sets for text in one.first(MOST).texts})
+        # The same share of each set, so that no set is better fitted than another.
+        share = min(1.0, MOST / max(1, *map(len, sets)))
+        texts: Sequence[str] = sorted({text for one in sets for text in one.first(ceil(share * len(one))).texts})
         return TfidfSvd(texts, seed=self.seed)

@@ -39,7 +39,9 @@ class Usefulness:
 
     @cached_property
     def results(self) -> dict[str, "Result"]:
-        return {of: self._result(one) for of, one in self.sides.sets.items() if of != "ceiling"}
+        sets = {of: one for of, one in self.sides.sets.items() if of != "ceiling"}
+        count = min(filter(None, map(len, sets.values())), default=0)
+        return {of: self._result(one.first(count)) for of, one in sets.items()}
 
     def estimates(self, name: str) -> dict[str, Estimate]:
         """By set; the ceiling is training on real texts, as the first set was measured beside it."""
@@ -51,6 +53,8 @@ class Usefulness:
         return self.results["synthetic"].signature
 
     def _result(self, mine: Corpus) -> "Result":
+        if not self.known:
+            return unknown("the real texts have no labels: name their column (--label)")
         train = self.sides.training if len(self.sides.training) else None
         sets = [one for one in (train, self.sides.real, mine) if one is not None]
         if any(one.questions is None if self.sides.real.questions else one.labels is None for one in sets):
@@ -74,7 +78,7 @@ class Usefulness:
         )
 
     def _answered(self, train: Corpus | None, mine: Corpus, sets: Sequence[Corpus]) -> "Result":
-        from steer.evaluate.choices import answer_accuracy
+        from steer.evaluate.choices import ChoiceHead, answer_accuracy
 
         kept = [[row for row, question in enumerate(one.questions or ()) if question] for one in sets]
         texts = [one.texts[row] for one, rows in zip(sets, kept, strict=True) for row in rows]
@@ -83,7 +87,7 @@ class Usefulness:
             asked[0] if train is not None else None,
             asked[-2],
             asked[-1],
-            answerer=self.answerer,
+            answerer=self.answerer or ChoiceHead(self.space.embedder),
             groups=copies.near_clusters(texts, self.threshold),
             seed=self.seed,
         )

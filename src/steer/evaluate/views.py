@@ -84,10 +84,11 @@ class Leak:
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Per text of a set the training text that it copies, if any, of so many."""
+    """Per text of a set the training text that it copies, if any, of so many; and how many texts are no repeats."""
 
     matches: Sequence[Match | None]
     sources: int
+    different: int
 
 
 def estimate_ngrams(words: Words) -> dict[str, Estimate]:
@@ -148,6 +149,7 @@ def estimate_vendi(seen: Vectors) -> dict[str, Estimate]:
         {"vendi": (1.0, float(len(seen.mine)))},
         seed=seen.seed,
         draws=VENDI_DRAWS,
+        relative=True,
     )
 
 
