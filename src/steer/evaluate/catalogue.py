@@ -187,7 +187,7 @@ FAMILIES: tuple[Family, ...] = (
         lambda seen: authenticity.estimate_authenticity(seen.vectors, seen.sources, seen.seed),
         f"wilson; calibrated: bootstrap of {RESAMPLES} over texts",
         {
-            "authenticity": (True, "share of texts further from the nearest training text than its nearest neighbour"),
+            "authenticity": (True, "share of texts further from the nearest training text than that is from the next"),
             "calibrated_authenticity": (
                 True,
                 f"share of texts further, in that ratio, than the closest {authenticity.CLOSEST:.0%} of held-out texts",
