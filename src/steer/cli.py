@@ -154,8 +154,9 @@ def evaluate(
         _print(result, True, "")
     else:
         _table(result)
-        for path in filter(None, (html, figures)):
-            typer.echo(f"report: {path}")
+        for what, path in (("report", html), ("figures", figures)):
+            if path:
+                typer.echo(f"{what}: {path}")
     _hold(gates, result)
 
 
