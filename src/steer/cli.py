@@ -154,9 +154,9 @@ def evaluate(
         _print(result, True, "")
     else:
         _table(result)
-        for what, path in (("report", html), ("figures", figures)):
-            if path:
-                typer.echo(f"{what}: {path}")
+        for what, written in (("report", html), ("figures", figures)):
+            if written:
+                typer.echo(f"{what}: {written}")
     _hold(gates, result)
 
 
