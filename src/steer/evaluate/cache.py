@@ -71,7 +71,6 @@ class Cached:
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self._file, timeout=60)) as store, store:
-                store.execute("PRAGMA journal_mode = WAL")
                 columns = "model BLOB, text BLOB, vector BLOB, PRIMARY KEY (model, text)"
                 store.execute(f"CREATE TABLE IF NOT EXISTS vectors ({columns})")
                 return action(store)
