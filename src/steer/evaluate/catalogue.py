@@ -96,7 +96,7 @@ FAMILIES: tuple[Family, ...] = (
         "faithful",
         "vectors",
         views.estimate_adversary,
-        f"bootstrap of {RESAMPLES} over clusters, classifier not refitted",
+        f"bootstrap of {RESAMPLES} over clusters, classifier not refitted, no narrower than wilson",
         {
             "adversarial_auroc": (
                 False,
@@ -131,7 +131,7 @@ FAMILIES: tuple[Family, ...] = (
         "covered",
         "vectors",
         lambda seen: coverage.estimate_neighbours(seen.real, seen.mine, seen.seed),
-        f"{coverage.NEIGHBOUR_DRAWS} half samples",
+        f"{coverage.NEIGHBOUR_DRAWS} half samples, of shares no narrower than wilson",
         {
             "precision": (True, f"share of texts within a real neighbourhood, k={coverage.K}, euclidean"),
             "recall": (True, f"share of real texts within a synthetic neighbourhood, k={coverage.K}, euclidean"),
@@ -172,7 +172,7 @@ FAMILIES: tuple[Family, ...] = (
         "authentic",
         "copies",
         lambda seen: {"copied_share": authenticity.estimate_copied(seen.matches, seen.sources, seen.different)},
-        "wilson",
+        "wilson over different texts",
         {
             "copied_share": (
                 False,
@@ -185,7 +185,7 @@ FAMILIES: tuple[Family, ...] = (
         "authentic",
         "leak",
         lambda seen: authenticity.estimate_authenticity(seen.vectors, seen.sources, seen.seed),
-        f"wilson; calibrated: bootstrap of {RESAMPLES} over texts",
+        f"wilson over different texts; calibrated: bootstrap of {RESAMPLES}, no narrower",
         {
             "authenticity": (True, "share of texts further from the nearest training text than that is from the next"),
             "calibrated_authenticity": (
@@ -198,7 +198,7 @@ FAMILIES: tuple[Family, ...] = (
         "authentic",
         "leak",
         views.estimate_membership,
-        f"bootstrap of {RESAMPLES} over texts",
+        f"bootstrap of {RESAMPLES} over texts, no narrower than wilson",
         {
             "membership_auroc": (
                 False,

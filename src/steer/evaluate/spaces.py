@@ -96,7 +96,7 @@ class Lexical:
     """TF-IDF and SVD, fitted on both sides of a comparison together.
 
     A text that was fitted lies elsewhere than one of the same source that was not: so both sides are, each text once.
-    The scores of a set then do not depend on which rivals it is measured beside.
+    The scores of a set then depend on its rivals only by the size that all are brought to.
     """
 
     sides: Sides
