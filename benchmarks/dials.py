@@ -26,7 +26,8 @@ import torch
 
 from steer.config import Negatives, Sampling
 from steer.engine.contexts import contexts, read_text
-from steer.engine.decode import Request, decode
+from steer.engine.decode import decode
+from steer.engine.requests import Request
 from steer.evaluate.diversity import Tokens, corpus_diversity, orders, words
 from steer.guidance import Guidance, base, domain, parse
 from steer.negatives import Pool, fitting

@@ -1,6 +1,7 @@
 """The settings of a run: one YAML file, dotted overrides on top, unknown keys refused with the nearest known one."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,12 +9,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from steer.guidance import Guidance, parse
+from steer.closed_loop import Target
+from steer.guidance import Guidance, Mask, domain, parse
 from steer.task import Task
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Threshold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(allow_inf_nan=False)]
+Form = Literal["texts", "pairs", "list"]
 
 
 class UsageError(ValueError):
@@ -31,7 +34,9 @@ class Finetuning(_Section):
     Training ends after `epochs` or `max_steps` batches, or when `patience` evaluations in a row (one an epoch, and ten
     at least) have not lowered the validation loss.
     companions: the share of sequences that have other real examples before their prompt, so that the negatives'
-    context is something the model has seen.
+    context is something the model has seen. companions_by: drawn at random, the nearest by their words, or "echo": as
+    many as may be drawn, and every other time the text itself is among them, so that the model learns to recognise
+    what it is shown.
     """
 
     epochs: int = Field(20, ge=1)
@@ -43,22 +48,52 @@ class Finetuning(_Section):
     alpha: int = Field(32, ge=1)
     dropout: Share = 0.05
     companions: Share = 0.0
+    companions_by: Literal["random", "nearest", "echo"] = "random"
 
 
 class Steering(_Section):
-    """The formula, in the language of `steer.guidance.parse`, and the two dials it may name."""
+    """The formula, in the language of `steer.guidance.parse`, and the two dials it may name.
+
+    eta: a number, or "auto(duplicates=0.02)", which sets it anew for each round so that this share of the texts drawn
+    comes too near to an earlier one; "auto(refused=0.05, start=1)" for the share that any gate refuses.
+    alpha: a plausibility mask on the domain stream, on top of a formula that has none; 0 is off.
+    strength: of the adapter, wherever the formula says domain.
+    """
 
     formula: str = "steer(gamma, eta)"
     gamma: Weight = 0.2
-    eta: Weight = 0.4
+    eta: Weight | str = 0.4
+    alpha: Share = 0.0
+    strength: Weight = 1.0
+
+    @field_validator("eta")
+    @classmethod
+    def _held(cls, value: float | str) -> float | str:
+        return str(Target.parse(value)) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _reads(self) -> "Steering":
+        if self.target and "eta" not in self.formula:
+            raise ValueError(f"eta is {self.eta}, and the formula {self.formula!r} has no eta that could be set")
         self.resolve()
         return self
 
-    def resolve(self) -> Guidance:
-        return parse(self.formula, {"gamma": self.gamma, "eta": self.eta})
+    @property
+    def target(self) -> Target | None:
+        """What η is to hold, where it is not a number."""
+        return Target.parse(self.eta) if isinstance(self.eta, str) else None
+
+    @property
+    def start(self) -> float:
+        """η of the first round."""
+        return self.target.start if self.target else float(self.eta)
+
+    def resolve(self, eta: float | None = None) -> Guidance:
+        """The formula with this η, that of the first round if none is given."""
+        guidance = parse(self.formula, {"gamma": self.gamma, "eta": self.start if eta is None else eta}).scaled(
+            self.strength
+        )
+        return guidance | Mask(domain.at(self.strength), alpha=self.alpha) if self.alpha else guidance
 
 
 class Sampling(_Section):
@@ -66,6 +101,10 @@ class Sampling(_Section):
 
     temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 are off. max_new_tokens None is as long as 99 of 100 real
     texts and a quarter more, at most half of the model's context.
+    num_beams above 1 is beam search, penalty_alpha above 0 contrastive search over top_k candidates (Su et al. 2022):
+    both look for one text, in one stream, without temperature.
+    prefix: so many first tokens are drawn by nucleus sampling (top_p, temperature 1) before a decoder that draws
+    nothing goes on, which would write one and the same text for a prompt otherwise.
     """
 
     temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
@@ -73,17 +112,47 @@ class Sampling(_Section):
     top_p: Threshold = 0.9
     min_p: Share = 0.0
     max_new_tokens: int | None = Field(None, ge=1)
+    num_beams: int = Field(1, ge=1)
+    penalty_alpha: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    prefix: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Sampling":
+        if self.num_beams > 1 and self.penalty_alpha:
+            raise ValueError("num_beams and penalty_alpha are two ways to search: set one of them")
+        if self.penalty_alpha and self.top_k < 2:
+            raise ValueError("penalty_alpha is contrastive search: top_k says among how many candidates, 2 or more")
+        if self.prefix and not self.deterministic:
+            raise ValueError("prefix is for a decoder that draws nothing: temperature 0, num_beams or penalty_alpha")
+        return self
+
+    @property
+    def searches(self) -> bool:
+        return self.num_beams > 1 or self.penalty_alpha > 0
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether one prompt has one text, but for a drawn prefix."""
+        return self.temperature == 0 or self.searches
+
+    @property
+    def opening(self) -> "Sampling":
+        """How the tokens of a prefix are drawn."""
+        return Sampling(top_p=self.top_p, max_new_tokens=self.max_new_tokens)
 
 
 class Negatives(_Section):
     """What each group is pushed away from: `count` texts, `real_share` of them real, the rest accepted samples.
 
     texts: concepts or examples given by hand, all of them shown instead of drawn ones.
+    form: how they stand before the prompt: one after the other, each as the answer to a prompt of its own, or as a
+    numbered list.
     """
 
     count: int = Field(10, ge=0)
     real_share: Share = 0.5
     texts: tuple[str, ...] = ()
+    form: Form = "texts"
 
 
 class Generation(_Section):
@@ -103,10 +172,37 @@ class Generation(_Section):
 
 
 class Gates(_Section):
-    """From which similarity (0 to 1) a text counts as a copy of a real one, or as a duplicate of an accepted one."""
+    """From which similarity (0 to 1) a text counts as a copy of a real one, or as a duplicate of an accepted one.
+
+    keep: what is found and noted, but not refused, so that a decoder is measured as it is.
+    """
 
     copy_threshold: Threshold = 0.85
     duplicate_threshold: Threshold = 0.85
+    keep: tuple[Literal["copy", "duplicate"], ...] = ()
+
+
+class Ranking(_Section):
+    """Draw `factor` texts for each one that is kept, and keep those of the highest reward.
+
+    by: "none" switches it off; "likelihood_ratio" is that of domain over base model per token; "column:NAME" a column
+    of numbers that the samples have; "FILE.py:FUNCTION" a function of yours from a list of texts to as many numbers.
+    """
+
+    by: str = "none"
+    factor: int = Field(4, ge=2)
+
+    @field_validator("by")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        named = value.startswith("column:") and len(value) > len("column:")
+        if value not in ("none", "likelihood_ratio") and not named and not re.fullmatch(r".+\.py:\w+", value):
+            raise ValueError("expected none, likelihood_ratio, column:NAME or FILE.py:FUNCTION")
+        return value
+
+    @property
+    def column(self) -> str | None:
+        return self.by.removeprefix("column:") if self.by.startswith("column:") else None
 
 
 class Choices(_Section):
@@ -161,6 +257,7 @@ class Settings(_Section):
     negatives: Negatives = Negatives()
     generate: Generation = Generation()
     gates: Gates = Gates()
+    ranking: Ranking = Ranking()
     evaluate: Evaluation = Evaluation()
     seed: int = Field(0, ge=0)
 
@@ -175,6 +272,14 @@ class Settings(_Section):
         # Some separators, such as U+0085, would come back as line feeds; as ASCII everything is escaped.
         return text if yaml.safe_load(text) == tree else yaml.safe_dump(tree, sort_keys=False, width=100)
 
+
+# Plain nucleus sampling from the domain model, the rival of every other decoder.
+PLAIN: Mapping[str, Any] = {
+    "guidance": {"formula": "domain"},
+    "negatives": {"count": 0},
+    "ranking": {"by": "none"},
+    **{f"sampling.{key}": value for key, value in Sampling().model_dump(exclude={"max_new_tokens"}).items()},
+}
 
 # These change how fast a run goes and when it gives up, and no text that has been drawn.
 FREE_SETTINGS = ("device", "generate.lanes", "generate.attempts")
@@ -211,6 +316,21 @@ def evaluation_settings(settings: Evaluation | None, changes: Mapping[str, Any])
         return Evaluation.model_validate({**base, **{key: one for key, one in changes.items() if one is not None}})
     except ValidationError as error:
         raise UsageError(_explain(error, Path("evaluate"))) from None
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with others in some places, named by dotted keys. Raises UsageError."""
+    tree = settings.model_dump(mode="json")
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        node = tree
+        for name in path:
+            node = node[name]
+        node[last] = value
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_explain(error, Path("settings"))) from None
 
 
 def differences(old: Settings, new: Settings) -> list[str]:

@@ -83,7 +83,7 @@ def explain(folder: Path, sample: str | None = None, text: str | None = None) ->
     guidance = parse(row["formula"])
     negatives = [record.text for record in texts_by_id(run, row["negatives"])]
     ids = row["token_ids"] if text is None else text_ids(run.pair.tokenizer, text)
-    scored = score(run.pair, guidance, row["prompt"], ids, negatives)
+    scored = score(run.pair, guidance, row["prompt"], ids, negatives, run.settings.negatives.form)
     return Explanation(
         formula=str(guidance),
         weights={str(stream): weight for stream, weight in guidance.weights.items()},
@@ -102,7 +102,8 @@ def replay(folder: Path, sample: str) -> str:
     Raises ValueError that says what differs (weights, versions, or the first token) otherwise.
     """
     from steer.engine.contexts import contexts, read_text
-    from steer.engine.decode import Request, decode
+    from steer.engine.decode import decode
+    from steer.engine.requests import Request
 
     run = Run.open(folder)
     row = _provenance(run, sample)
@@ -113,7 +114,8 @@ def replay(folder: Path, sample: str) -> str:
     pair = run.pair
     shown = [record.text for record in texts_by_id(run, row["negatives"])]
     sampling = Sampling(**row["sampling"])
-    request = Request(contexts(pair.tokenizer, row["prompt"], shown), row["seed"], sampling.max_new_tokens or 0)
+    to_show = contexts(pair.tokenizer, row["prompt"], shown, run.settings.negatives.form)
+    request = Request(to_show, row["seed"], sampling.max_new_tokens or 0)
     (drawn,) = decode(pair, parse(row["formula"]), [request], sampling, suppress_tokens=run.generator.untrained)
     if drawn.token_ids != row["token_ids"]:
         pairs = zip(drawn.token_ids, row["token_ids"], strict=False)

@@ -15,10 +15,11 @@ from steer import guidance as g
 from steer.config import Sampling
 from steer.engine import streams
 from steer.engine.contexts import Contexts, contexts, text_ids
-from steer.engine.decode import Completion, Request, decode
+from steer.engine.decode import decode
 from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
+from steer.engine.requests import Completion, Request
 from steer.engine.sampling import draw
 from steer.engine.streams import Flight
 from steer.engine.tally import Tally
@@ -117,7 +118,7 @@ def test_every_token_follows_from_the_slow_way(pair, oracle, guidance):
                 reference = oracle.logprobs(guidance.mask.stream, shown[str(guidance.mask.stream)], [*text, 0])[-1:]
                 refused = TopPLogitsWarper(guidance.mask.top_p)(None, reference) == -torch.inf
                 scores = scores.masked_fill(refused, -torch.inf)
-            text += draw(scores, torch.tensor([request.seed]), torch.tensor([step]), sampling).tolist()
+            text += draw(scores, torch.tensor([request.seed]), torch.tensor([step]), sampling).tokens.tolist()
         assert text == found.token_ids
 
 
@@ -306,7 +307,7 @@ def test_noting_the_numbers_changes_no_text(pair, guidance):
     plain = list(decode(pair, guidance, requests, Sampling()))
     noted = list(decode(pair, guidance, requests, Sampling(), logprobs=True))
     assert ids_of(plain) == ids_of(noted)
-    assert plain[0] == Completion(plain[0].token_ids, plain[0].finish)
+    assert plain[0] == Completion(plain[0].token_ids, plain[0].finish, plain[0].entropy)
     for completion in noted:
         numbers = [completion.combined, completion.plausible, *completion.logprobs.values()]
         assert {len(x) for x in numbers} == {len(completion.token_ids)}

@@ -12,10 +12,11 @@ from steer import guidance as g
 from steer.config import Sampling
 from steer.engine import streams, trace
 from steer.engine.contexts import contexts
-from steer.engine.decode import Request, decode
+from steer.engine.decode import decode
 from steer.engine.logprobs import guided_logprobs
 from steer.engine.models import Pair
 from steer.engine.network import Network
+from steer.engine.requests import Request
 
 ARCHITECTURES = ["llama", "gpt2", "gpt_neox", "qwen2", "gemma2"]
 GUIDANCES = [

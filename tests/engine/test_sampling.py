@@ -264,7 +264,7 @@ def test_draws_fit_the_filtered_softmax(sampling, along):
     """Chi-square of 20,000 draws; cells expected less than 5 times are one."""
     number = torch.arange(20_000)
     seeds, steps = (number, torch.full_like(number, 4)) if along == "seeds" else (torch.full_like(number, 4), number)
-    tokens = draw(LOGITS.expand(20_000, -1), seeds, steps, sampling)
+    tokens = draw(LOGITS.expand(20_000, -1), seeds, steps, sampling).tokens
     expected = 20_000 * warped(LOGITS[None].double(), sampling)[0].softmax(-1)
     counts = tokens.bincount(minlength=len(LOGITS)).double()
     assert not counts[expected == 0].any()
@@ -277,8 +277,9 @@ def test_draws_fit_the_filtered_softmax(sampling, along):
 def test_each_row_draws_from_its_own_logits_with_its_own_noise():
     rows = torch.stack([LOGITS, LOGITS.flip(0), LOGITS * 3, LOGITS.roll(4)])
     seeds, steps = torch.tensor([1, 1, 9, 2]), torch.tensor([5, 6, 0, 0])
-    together = draw(rows, seeds, steps, Sampling(top_p=0.95))
-    alone = [draw(rows[i : i + 1], seeds[i : i + 1], steps[i : i + 1], Sampling(top_p=0.95)).item() for i in range(4)]
+    together = draw(rows, seeds, steps, Sampling(top_p=0.95)).tokens
+    one_by_one = (draw(rows[i : i + 1], seeds[i : i + 1], steps[i : i + 1], Sampling(top_p=0.95)) for i in range(4))
+    alone = [drawn.tokens.item() for drawn in one_by_one]
     assert together.tolist() == alone
     # A weighted race: the variate over the probability, smallest first.
     race = exponential(seeds, steps, torch.arange(10)) / filtered(rows, Sampling(top_p=0.95)).softmax(-1)
@@ -291,20 +292,21 @@ def test_temperature_zero_is_the_largest_logit():
     rows[1, 5:] = -INF
     number = torch.arange(50)
     for sampling in (Sampling(temperature=0), Sampling(temperature=0, top_k=3, top_p=0.2, min_p=0.9)):
-        assert torch.equal(draw(rows, number, number, sampling), rows.argmax(-1))
-    assert draw(rows, number, number, Sampling(temperature=0))[0] == 3
+        assert torch.equal(draw(rows, number, number, sampling).tokens, rows.argmax(-1))
+    assert draw(rows, number, number, Sampling(temperature=0)).tokens[0] == 3
 
 
 def test_almost_greedy_is_greedy():
     rows = torch.randn(200, 30, generator=torch.Generator().manual_seed(0))
     number = torch.arange(200)
-    assert torch.equal(draw(rows, number, number, Sampling(temperature=1e-5)), rows.argmax(-1))
-    assert torch.equal(draw(rows, number, number, Sampling(temperature=3, top_k=1)), rows.argmax(-1))
+    assert torch.equal(draw(rows, number, number, Sampling(temperature=1e-5)).tokens, rows.argmax(-1))
+    assert torch.equal(draw(rows, number, number, Sampling(temperature=3, top_k=1)).tokens, rows.argmax(-1))
 
 
 def test_half_precision_logits_are_drawn_as_numbers_of_full_precision():
     rows, number = LOGITS.expand(100, -1).bfloat16(), torch.arange(100)
-    assert torch.equal(draw(rows, number, number, Sampling()), draw(rows.float(), number, number, Sampling()))
+    half, full = (draw(kind, number, number, Sampling()).tokens for kind in (rows, rows.float()))
+    assert torch.equal(half, full)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +378,7 @@ def test_among_the_likeliest_the_same_token_is_drawn(options, spread, size):
     rows[3, 100:] = -INF
     seeds, steps = torch.arange(40), torch.arange(40) % 7
     everything = filtered(rows, sampling) - exponential(seeds, steps, torch.arange(size)).log()
-    assert torch.equal(draw(rows, seeds, steps, sampling, tally), everything.argmax(-1))
+    assert torch.equal(draw(rows, seeds, steps, sampling, tally).tokens, everything.argmax(-1))
     scores, tokens, enough = candidates(rows, sampling)
     assert tally.full_sorts == int((~enough).sum())
     expected = filtered(rows, sampling) > -INF
@@ -391,3 +393,91 @@ def test_the_whole_row_is_sorted_only_where_it_must_be():
     rows = torch.stack([torch.zeros(LARGE), torch.linspace(0, 30, LARGE)])
     draw(rows, number, number, Sampling(top_p=0.9), tally)
     assert tally.full_sorts == 1
+
+
+# Entropy
+
+
+FILTERS = [
+    {"top_p": 1.0},
+    {"top_p": 0.9},
+    {"temperature": 0.5, "top_p": 0.7},
+    {"temperature": 1.8, "top_k": 40, "top_p": 1.0},
+    {"top_k": 1500, "top_p": 0.95},
+    {"top_p": 1.0, "min_p": 0.05},
+]
+
+
+@pytest.mark.parametrize("size", [12, LARGE])
+@pytest.mark.parametrize("options", FILTERS, ids=str)
+def test_the_entropy_is_that_of_what_is_drawn_from(options, size):
+    """Also where only the likeliest tokens are looked at; of the flat row these are not enough."""
+    sampling, tally = Sampling(**options), Tally()
+    rows = torch.randn(20, size, generator=torch.Generator().manual_seed(0)) * 4
+    rows[3, 7:] = -INF
+    rows[4] = 0.0
+    found = draw(rows, torch.arange(20), torch.arange(20), sampling, tally).entropy
+    shares = filtered(rows, sampling).double().softmax(-1)
+    assert torch.allclose(found.double(), torch.special.entr(shares).sum(-1), atol=1e-4)
+    assert (tally.full_sorts > 0) == (size == LARGE and options != {"top_p": 1.0})
+
+
+@pytest.mark.parametrize("size", [1, 7, LARGE])
+def test_the_entropy_is_largest_where_all_are_alike_and_none_where_one_is_left(size):
+    rows, number = torch.zeros(2, size), torch.arange(2)
+    rows[1, 0] = 1.0
+    assert draw(rows, number, number, Sampling(top_p=1)).entropy[0].item() == pytest.approx(math.log(size), abs=1e-5)
+    for sure in (Sampling(top_k=1), Sampling(temperature=0), Sampling(top_p=1e-6), Sampling(min_p=1)):
+        assert draw(rows[1:], number[1:], number[1:], sure).entropy.tolist() == [0.0]
+
+
+# A drawn prefix
+
+
+def test_only_the_first_tokens_are_drawn_before_a_greedy_text():
+    rows, seeds = LOGITS.expand(60, -1), torch.arange(60)
+    steps = torch.arange(60) % 6
+    greedy = Sampling(temperature=0, prefix=3, top_p=0.8)
+    found, drawn = (draw(rows, seeds, steps, kind) for kind in (greedy, greedy.opening))
+    first = steps < 3
+    assert torch.equal(found.tokens[first], drawn.tokens[first])
+    assert torch.equal(found.entropy[first], drawn.entropy[first])
+    assert found.tokens[~first].tolist() == [0] * 30
+    assert not found.entropy[~first].any()
+    assert len(set(found.tokens[first].tolist())) > 2
+    assert greedy.opening == Sampling(top_p=0.8)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_beams": 4, "penalty_alpha": 0.6, "top_k": 4}, "num_beams and penalty_alpha are two ways to search"),
+        ({"penalty_alpha": 0.6}, "top_k says among how many candidates, 2 or more"),
+        ({"penalty_alpha": 0.6, "top_k": 1}, "top_k says among how many candidates, 2 or more"),
+        ({"penalty_alpha": 1.1, "top_k": 4}, "penalty_alpha"),
+        ({"num_beams": 0}, "num_beams"),
+        ({"prefix": 1}, "prefix is for a decoder that draws nothing"),
+        ({"prefix": -1, "temperature": 0}, "prefix"),
+    ],
+    ids=str,
+)
+def test_ways_to_search_that_do_not_go_together_are_refused(options, said):
+    with pytest.raises(ValidationError, match=said):
+        Sampling(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "searches", "deterministic"),
+    [
+        ({}, False, False),
+        ({"temperature": 0, "prefix": 2}, False, True),
+        ({"num_beams": 4, "prefix": 2}, True, True),
+        ({"penalty_alpha": 0.6, "top_k": 4, "prefix": 2}, True, True),
+        ({"num_beams": 1, "top_k": 4}, False, False),
+    ],
+    ids=str,
+)
+def test_what_draws_nothing_is_known(options, searches, deterministic):
+    sampling = Sampling(**options)
+    assert (sampling.searches, sampling.deterministic) == (searches, deterministic)
+    assert not sampling.opening.deterministic

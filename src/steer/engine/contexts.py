@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from steer.config import Form
 from steer.guidance import Context
 
 
@@ -21,22 +22,22 @@ class Contexts:
         return {"prompt": self.prompt, "negatives": self.negatives, "bare": self.bare}[context.kind]
 
 
-def contexts(tokenizer: Any, prompt: str, negatives: Sequence[str] = ()) -> Contexts:
+def contexts(tokenizer: Any, prompt: str, negatives: Sequence[str] = (), form: Form = "texts") -> Contexts:
     """The contexts of one prompt and its negatives; without negatives that context is the prompt alone.
 
     The unconditional context is the one token that begins a document, or ends one where the tokenizer has no other.
     """
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return Contexts(prompt_ids(tokenizer, prompt), prompt_ids(tokenizer, prompt, negatives), (start,))
+    return Contexts(prompt_ids(tokenizer, prompt), prompt_ids(tokenizer, prompt, negatives, form), (start,))
 
 
-def prompt_ids(tokenizer: Any, prompt: str, before: Sequence[str] = ()) -> tuple[int, ...]:
+def prompt_ids(tokenizer: Any, prompt: str, before: Sequence[str] = (), form: Form = "texts") -> tuple[int, ...]:
     """The prompt as the model reads it, with other examples before it.
 
-    A base model sees the examples, a blank line after each, then the prompt on a line of its own. A chat model sees
-    the same as one message of the user, in its own template.
+    A base model sees the examples in their form, then the prompt on a line of its own. A chat model sees the same as
+    one message of the user, in its own template.
     """
-    text = "".join(f"{example}\n\n" for example in before) + prompt
+    text = written(prompt, before, form) + prompt
     if tokenizer.chat_template:
         message = [{"role": "user", "content": text}]
         text = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
@@ -44,6 +45,18 @@ def prompt_ids(tokenizer: Any, prompt: str, before: Sequence[str] = ()) -> tuple
     ids = tokenizer(text + "\n", verbose=False)["input_ids"]
     # Some tokenizers close every text; nothing may follow an end that is still to come.
     return tuple(ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id and len(ids) > 1 else ids)
+
+
+def written(prompt: str, examples: Sequence[str], form: Form) -> str:
+    """Examples as they stand before a prompt."""
+    match form:
+        case "texts":
+            return "".join(f"{example}\n\n" for example in examples)
+        case "pairs":
+            return "".join(f"{prompt}\n{example}\n\n" for example in examples)
+        case "list":
+            numbered = [f"{i}. {example}\n" for i, example in enumerate(examples, 1)]
+            return "".join(numbered) + "\n" * bool(numbered)
 
 
 def text_ids(tokenizer: Any, text: str) -> tuple[int, ...]:

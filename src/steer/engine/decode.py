@@ -5,50 +5,20 @@ all texts in flight are rows of one forward for each set of weights.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from steer.config import Sampling
-from steer.engine.contexts import Contexts
 from steer.engine.memory import plan
 from steer.engine.models import Pair
 from steer.engine.network import Network
-from steer.engine.sampling import draw, plausible
+from steer.engine.requests import Completion, Request
+from steer.engine.sampling import Drawn, draw, plausible
 from steer.engine.streams import Features, Flight
 from steer.engine.tally import Tally
 from steer.engine.trace import Trace, logprob
 from steer.guidance import Guidance
-
-
-@dataclass(frozen=True)
-class Request:
-    """One text to draw: what its streams are shown, its seed, and at most how many tokens.
-
-    forced: the text's own ids, for scoring; nothing is drawn then.
-    """
-
-    contexts: Contexts
-    seed: int
-    max_new_tokens: int
-    forced: tuple[int, ...] | None = None
-
-
-@dataclass
-class Completion:
-    """A drawn text: its ids (the closing token included), and where asked for, log-probabilities of each token.
-
-    `logprobs`: stream -> T numbers; `combined`: T numbers under the normalised sum of the weights, before mask and
-    temperature; `plausible`: whether the mask let the token pass.
-    """
-
-    token_ids: list[int] = field(default_factory=list)
-    finish: Literal["stop", "length"] = "length"
-    logprobs: dict[str, list[float]] = field(default_factory=dict)
-    combined: list[float] = field(default_factory=list)
-    plausible: list[bool] = field(default_factory=list)
 
 
 def decode(
@@ -64,6 +34,7 @@ def decode(
 ) -> Iterator[Completion]:
     """Draw a text for every request, at most `lanes` of them in flight, and yield them in the requests' order.
 
+    sampling: where it searches, `steer.engine.search` does that, in the single stream of the guidance.
     lanes: None is as many as memory allows, up to 32.
     suppress_tokens: ids that are never drawn, whatever their probability, as in `transformers`.
     Where a GPU's memory does not suffice, what is unfinished is drawn again with half the lanes.
@@ -74,6 +45,13 @@ def decode(
     for request in requests:
         _check_fits(pair, guidance, request)
     if not requests:
+        return
+    if sampling.searches:
+        from steer.engine.search import search
+
+        yield from search(
+            pair, guidance, requests, sampling, suppress_tokens=suppress_tokens, lanes=lanes, logprobs=logprobs
+        )
         return
     room = max(request.max_new_tokens for request in requests)
     lanes = plan(pair, guidance, [request.contexts for request in requests], room, lanes).lanes
@@ -178,10 +156,11 @@ class _Loop:
         combined = _combined(self.pair, self.guidance, features)  # (B, V)
         passed = self._passed(features)  # (B, V) bool, or None
         steps = [len(text.token_ids) for text in texts]
-        tokens = self._next(requests, steps, combined, passed)
+        tokens, entropies = self._next(requests, steps, combined, passed)
         self.newest[lanes] = tokens.cpu()
-        for text, token in zip(texts, tokens.tolist(), strict=True):
+        for text, token, entropy in zip(texts, tokens.tolist(), entropies.tolist(), strict=True):
             text.token_ids.append(token)
+            text.entropy += (entropy - text.entropy) / len(text.token_ids)
         ended = [lane for lane, r, text in zip(lanes, requests, texts, strict=True) if self._ended(r, text)]
         if self.trace:
             through = [True] * len(lanes) if passed is None else passed.gather(1, tokens[:, None])[:, 0].tolist()
@@ -192,11 +171,11 @@ class _Loop:
             self._read_out(self.trace, dict(zip(lanes, texts, strict=True)), ended)
         return ended
 
-    def _next(self, requests: list[Request], steps: list[int], combined: Tensor, passed: Tensor | None) -> Tensor:
+    def _next(self, requests: list[Request], steps: list[int], combined: Tensor, passed: Tensor | None) -> Drawn:
         """The next token of each text, (B,): drawn, or as it is given."""
         forced = [request.forced[step] for request, step in zip(requests, steps, strict=True) if request.forced]
         if forced:
-            return torch.tensor(forced, device=combined.device)
+            return Drawn(torch.tensor(forced, device=combined.device), combined.new_zeros(len(forced)))
         allowed = combined if passed is None else combined.masked_fill(~passed, -torch.inf)
         if len(self.suppressed):
             allowed = allowed.index_fill(1, self.suppressed, -torch.inf)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steer.config import Sampling
+from steer.config import Form, Sampling
 from steer.engine.contexts import contexts, text_ids
-from steer.engine.decode import Request, decode
+from steer.engine.decode import decode
 from steer.engine.models import Pair
+from steer.engine.requests import Request
 from steer.guidance import Guidance, Stream
 
 
@@ -30,22 +31,33 @@ class GuidedLogprobs:
 
 
 def guided_logprobs(
-    pair: Pair, guidance: Guidance | Stream, *, prompt: str, text: str, negatives: Sequence[str] = ()
+    pair: Pair,
+    guidance: Guidance | Stream,
+    *,
+    prompt: str,
+    text: str,
+    negatives: Sequence[str] = (),
+    form: Form = "texts",
 ) -> GuidedLogprobs:
     """How every stream of a guidance sees each token of a text, computed by the decoding loop itself.
 
     Raises ValueError where the text has no token or does not fit the context.
     """
-    return score(pair, 1.0 * guidance, prompt, text_ids(pair.tokenizer, text), negatives)
+    return score(pair, 1.0 * guidance, prompt, text_ids(pair.tokenizer, text), negatives, form)
 
 
 def score(
-    pair: Pair, guidance: Guidance, prompt: str, ids: Sequence[int], negatives: Sequence[str] = ()
+    pair: Pair,
+    guidance: Guidance,
+    prompt: str,
+    ids: Sequence[int],
+    negatives: Sequence[str] = (),
+    form: Form = "texts",
 ) -> GuidedLogprobs:
     """The same for a text that is given by its token ids."""
     if not ids:
         raise ValueError("the text has no token; expected at least one")
-    shown = contexts(pair.tokenizer, prompt, negatives)
+    shown = contexts(pair.tokenizer, prompt, negatives, form)
     request = Request(shown, seed=0, max_new_tokens=len(ids), forced=tuple(ids))
     (completion,) = decode(pair, guidance, [request], Sampling(), logprobs=True)
     return GuidedLogprobs(

@@ -5,6 +5,7 @@ The filters are those of `transformers` (temperature, top-k, top-p, min-p, in th
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,13 @@ from steer.engine.tally import Tally
 
 CANDIDATES = 1024  # the likeliest tokens, among which those that the filters keep nearly always are
 BLOCK = 8
+
+
+class Drawn(NamedTuple):
+    """(B,) token ids, and the entropy in nats of the distributions they were drawn from, (B,)."""
+
+    tokens: Tensor
+    entropy: Tensor
 
 
 def filtered(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -61,7 +69,7 @@ def plausible(reference: Tensor, alpha: float | None, p: float | None) -> Tensor
     return top_p(reference, p) > -torch.inf
 
 
-def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling, tally: Tally | None = None) -> Tensor:
+def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling, tally: Tally | None = None) -> Drawn:
     """(B, V) combined logits -> (B,) token ids, drawn with the noise of (seed, step, token); greedy at temperature 0.
 
     The largest of logit + Gumbel noise is an exact draw from the softmax. seeds and step: (B,) int64. What the filters
@@ -69,7 +77,11 @@ def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling, tally:
     tally says for how many. Both ways draw the same token, but for ties at the edge of what is kept.
     """
     if sampling.temperature == 0:
-        return logits.argmax(-1)
+        drawn = Drawn(logits.argmax(-1), torch.zeros(len(logits), device=logits.device))
+        if (opening := step < sampling.prefix).any():
+            first = draw(logits[opening], seeds[opening], step[opening], sampling.opening, tally)
+            drawn.tokens[opening], drawn.entropy[opening] = first
+        return drawn
     logits = logits.float()
     vocabulary = torch.arange(logits.shape[-1], device=logits.device)
     filters = sampling.top_k or sampling.top_p < 1 or sampling.min_p
@@ -79,7 +91,8 @@ def draw(logits: Tensor, seeds: Tensor, step: Tensor, sampling: Sampling, tally:
     drawn = _drawn(scores, seeds, step, tokens)
     if not enough.all():
         rest = ~enough
-        drawn[rest] = _drawn(filtered(logits[rest], sampling), seeds[rest], step[rest], vocabulary)
+        found = _drawn(filtered(logits[rest], sampling), seeds[rest], step[rest], vocabulary)
+        drawn.tokens[rest], drawn.entropy[rest] = found
         if tally:
             tally.full_sorts += int(rest.sum())
     return drawn
@@ -129,10 +142,17 @@ def largest(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, tokens.gather(1, order)
 
 
-def _drawn(scores: Tensor, seeds: Tensor, step: Tensor, tokens: Tensor) -> Tensor:
-    """(B, C) scores of these tokens, (C,) or (B, C) -> the one drawn in each row, (B,)."""
+def _drawn(scores: Tensor, seeds: Tensor, step: Tensor, tokens: Tensor) -> Drawn:
+    """(B, C) scores of these tokens, (C,) or (B, C) -> the one drawn in each row."""
     best = (scores - exponential(seeds, step, tokens).log()).argmax(-1)
-    return tokens[best] if tokens.ndim == 1 else tokens.gather(1, best[:, None])[:, 0]
+    found = tokens[best] if tokens.ndim == 1 else tokens.gather(1, best[:, None])[:, 0]
+    return Drawn(found, entropy(scores))
+
+
+def entropy(scores: Tensor) -> Tensor:
+    """(B, C) scores, refused ones at -inf -> the entropy of their softmax in nats, (B,)."""
+    logprobs = scores.log_softmax(-1)
+    return -(logprobs.exp() * logprobs.clamp_min(torch.finfo(logprobs.dtype).min)).sum(-1)
 
 
 def exponential(seeds: Tensor, step: Tensor, tokens: Tensor) -> Tensor:
