@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "rows": "",
     "task": "",
     "guidance": "",
-    "config": "guidance task",
+    "closed_loop": "",
+    "config": "closed_loop guidance task",
     "data": "records rows similarity task",
     # the engine
     "engine": "config guidance",
@@ -29,17 +30,27 @@ MAY_IMPORT = {
     "domain": "config engine progress records task",
     "negatives": "config engine records",
     "gates": "config records similarity task",
-    "generate": "config engine gates guidance negatives progress records task",
+    "convergence": "records",
+    "ranking": "config engine guidance records",
+    "generate": "closed_loop config convergence engine gates guidance negatives progress ranking records task",
     # the measuring, which knows texts and nothing of where they come from
     "evaluate": "progress rows similarity",
     "measure": "config data evaluate records similarity task",
     # the run and what is told of it
-    "run": "config engine generate guidance records",
+    "run": "closed_loop config engine generate ranking records",
     "explain": "config engine guidance records run",
     "report": "config guidance records run similarity",
-    "pipeline": "config data domain evaluate generate measure progress records report run",
+    "pipeline": "closed_loop config convergence data domain evaluate generate measure progress records report run",
+    # many decoders of one run
+    "trials": "config evaluate generate measure records run",
+    "decoders": "config guidance records",
+    "compare": "config decoders evaluate progress records run trials",
+    "sizes": "compare config decoders pipeline progress records run trials",
+    "pareto": "evaluate",
+    "tune": "config evaluate guidance pareto progress records run trials",
     # the door
-    "cli": "config evaluate explain measure pipeline records report run",
+    "terminal": "evaluate",
+    "cli": "compare config decoders evaluate explain measure pareto pipeline records report run sizes terminal tune",
     "__main__": "cli",
 }
 

@@ -47,9 +47,8 @@ def tokenizer(**options: object):
 
 
 def examples(task: Task, records, *, limit: int | None = 1000, companions: float = 0.0, seed: int = 0, **options):
-    return _examples(
-        task, records, SimpleNamespace(tokenizer=tokenizer(**options), context_limit=limit), companions, seed
-    )
+    pair = SimpleNamespace(tokenizer=tokenizer(**options), context_limit=limit)
+    return _examples(task, records, pair, Finetuning(companions=companions), "texts", seed)
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -264,3 +263,59 @@ def test_nothing_but_results_goes_to_standard_output(base, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "finetune: 1 of 1" in err
+
+
+# -- companions and their form -----------------------------------------------------------------------------------
+
+
+def test_the_nearest_companions_are_the_most_alike_by_their_words():
+    """Each text shares one, two or three of its words with others; the nearest are those that share most."""
+    shared = [["old", "red", "stars"][: 1 + i % 3] for i in range(30)]
+    texts = [" ".join([*same, toy.WORDS[20 + i]]) for i, same in enumerate(shared)]
+    records = [Record(f"r{i}", {"text": text}, text) for i, text in enumerate(texts)]
+    pair, tokens = SimpleNamespace(tokenizer=tokenizer(), context_limit=None), tokenizer()
+    settings = Finetuning(companions=1.0, companions_by="nearest")
+    rows = _examples(PLAIN, records, pair, settings, "list", 0)
+    for row, record, same in zip(rows, records, shared, strict=True):
+        before = tokens.decode(row["input_ids"][: row["labels"].count(-100)])
+        companions = [other for other in records if other.text in before]
+        assert record not in companions
+        if len(same) == 3:  # of these there are nine others, which come first
+            assert sum("stars" in other.text for other in companions) == 9
+    assert _examples(PLAIN, records, pair, settings, "list", 0) == rows
+
+
+def test_companions_are_drawn_at_random_unless_the_nearest_are_asked_for():
+    pair = SimpleNamespace(tokenizer=tokenizer(), context_limit=None)
+
+    def rows(**options: object):
+        return _examples(PLAIN, RECORDS, pair, Finetuning(companions=0.5, **options), "texts", 0)
+
+    assert rows() == rows(companions_by="random") == examples(PLAIN, RECORDS, companions=0.5)
+    nearest = rows(companions_by="nearest")
+    assert nearest != rows()
+    # How many examples have companions is asked of the same chance.
+    alone = examples(PLAIN, RECORDS)
+    assert all(a["input_ids"][-4:] == b["input_ids"][-4:] for a, b in zip(nearest, alone, strict=True))
+    assert examples(PLAIN, RECORDS, companions=0.0) == alone
+
+
+@pytest.mark.parametrize("form", ["texts", "pairs", "list"])
+def test_companions_stand_in_the_form_of_the_negatives(form):
+    tokens = tokenizer()
+    pair = SimpleNamespace(tokenizer=tokens, context_limit=None)
+    records = [Record(f"r{i}", {"text": word}, word) for i, word in enumerate(("stars", "moons"))]
+    rows = _examples(PLAIN, records, pair, Finetuning(companions=1.0), form, 0)
+    for row, record, other in zip(rows, records, reversed(records), strict=True):
+        prompt = list(prompt_ids(tokens, "Write a text.", [other.text], form))
+        text = [*text_ids(tokens, record.text), tokens.eos_token_id]
+        assert row == {"input_ids": prompt + text, "labels": [-100] * len(prompt) + text}
+
+
+def test_what_is_learnt_depends_on_the_form(base, tmp_path):
+    settings = Finetuning(epochs=2, rank=2, learning_rate=3e-2, batch_size=4, companions=1.0)
+    for form in ("texts", "pairs"):
+        options = {"model": str(base), "settings": settings, "form": form}
+        finetune(PLAIN, RECORDS[:12], RECORDS[12:16], tmp_path / form, **options)
+    texts, pairs = (digest(tmp_path / form)["adapter_model.safetensors"] for form in ("texts", "pairs"))
+    assert texts != pairs

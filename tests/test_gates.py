@@ -128,3 +128,41 @@ def test_ids_that_are_no_text_are_malformed():
     assert read_text(tokenizer, [stop], frozenset({stop})) == ""
     unknown = toy.tokenizer()
     assert read_text(unknown, [unknown.unk_token_id, 0], frozenset({0})) is None
+
+
+COPIED, REPEATED = REAL[1].text.replace("small", "tiny"), ACCEPTED[0].text.replace("Old", "Red")
+
+
+@pytest.mark.parametrize(
+    ("keep", "verdicts"),
+    [
+        ([], ("copy", "duplicate")),
+        (["copy"], ("accepted", "duplicate")),
+        (["duplicate"], ("copy", "accepted")),
+        (["copy", "duplicate"], ("accepted", "accepted")),
+    ],
+    ids=str,
+)
+def test_what_is_kept_is_found_and_noted_all_the_same(keep, verdicts):
+    gates, plain = keeper(keep=keep), keeper()
+    for text, verdict in zip((COPIED, REPEATED), verdicts, strict=True):
+        found, noted = gates.judge(text, "stop", {}), plain.judge(text, "stop", {})
+        assert found.verdict == verdict
+        assert (found.reason, found.source, found.similarity) == (noted.reason, noted.source, noted.similarity)
+        assert found.fields == {"text": text}
+        assert found.source in ("r2", "0000-00-00")
+
+
+def test_what_is_no_text_is_never_kept():
+    gates = keeper(Task(data="x", example="Q: {text}"), keep=["copy", "duplicate"])
+    assert gates.judge(None, "stop", {}).verdict == "malformed"
+    assert gates.judge("Q: " + COPIED, "length", {}).verdict == "malformed"
+    assert gates.judge(COPIED, "stop", {}).verdict == "unreadable"
+
+
+def test_a_duplicate_that_is_kept_is_a_source_for_those_after_it():
+    gates = keeper(keep=["duplicate"])
+    assert gates.judge(REPEATED, "stop", {}).source == "0000-00-00"
+    gates.accept("0001-00-00", REPEATED)
+    found = gates.judge(REPEATED, "stop", {})
+    assert (found.verdict, found.source, found.similarity) == ("accepted", "0001-00-00", 1.0)

@@ -12,8 +12,9 @@ import toy
 from steer import guidance as g
 from steer.config import Gates, Generation, Negatives, Sampling
 from steer.engine import sampling
-from steer.engine.decode import Completion
-from steer.generate import PATIENCE, BudgetError, Generator, converged, convergence, generate
+from steer.engine.requests import Completion
+from steer.convergence import PATIENCE, converged, convergence
+from steer.generate import BudgetError, Generator, generate
 from steer.records import Record, Sample
 from steer.similarity import CopyFinder
 from steer.task import Task

@@ -101,3 +101,17 @@ def test_what_does_not_fit_is_dropped_whole_from_the_end():
     assert (kept_at[whole - 1], kept_at[whole]) == (4, 5)
     assert fitting(tokenizer, prompt, negatives, None) == negatives
     assert fitting(tokenizer, prompt, [], 0) == []
+
+
+@pytest.mark.parametrize("form", ["texts", "pairs", "list"])
+def test_what_fits_is_counted_in_the_form_it_is_shown_in(form):
+    tokenizer, prompt = toy.tokenizer(), "Write a text."
+    negatives = [Record(str(i), {}, " ".join(toy.WORDS[i : i + 5])) for i in range(6)]
+    lengths = [len(prompt_ids(tokenizer, prompt, [n.text for n in negatives[:k]], form)) for k in range(7)]
+    assert sorted(set(lengths)) == lengths
+    for kept, length in enumerate(lengths):
+        assert fitting(tokenizer, prompt, negatives, length, form) == negatives[:kept]
+        assert fitting(tokenizer, prompt, negatives, length - 1, form) == negatives[: max(0, kept - 1)]
+    # A prompt before each of them, or a number, takes room of its own.
+    each = {"texts": 5, "pairs": 8, "list": 6}[form]
+    assert lengths == [3 + each * k for k in range(7)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from steer.config import Finetuning
+from steer.config import Finetuning, Form
 from steer.engine.contexts import prompt_ids, text_ids
 from steer.engine.models import load
 from steer.progress import Progress
@@ -21,6 +21,7 @@ from steer.records import Record, write_json
 from steer.task import Task
 
 EVALUATIONS = 10  # at least so many evaluations on the validation texts, or one an epoch
+ECHO = 0.5  # of the sequences with companions that echo, so many have the text itself among them
 COMPANIONS = 10  # at most so many other examples before a prompt: the default number of negatives
 
 Examples = list[dict[str, list[int]]]  # input_ids and labels
@@ -34,6 +35,7 @@ def finetune(
     *,
     model: str = "steer-nano",
     settings: Finetuning | None = None,
+    form: Form = "texts",
     seed: int = 0,
     revision: str | None = None,
     device: str = "auto",
@@ -41,6 +43,8 @@ def finetune(
     trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune `model` on the records and save the adapter of the best epoch to the folder `out`, whole or not at all.
+
+    form: how companions stand before a prompt, as the negatives will.
 
     Returns what happened, and leaves it in the folder as finetuning.json: steps and epochs run, validation loss at each
     evaluation and training loss on the way there (nats a token), examples left out as longer than the model's context.
@@ -54,7 +58,7 @@ def finetune(
     if out.exists() and any(out.iterdir()) and not (out / "adapter_config.json").is_file():
         raise ValueError(f"{out} holds something else than an adapter, which would be replaced; choose another folder")
     pair = load(model, revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-    sets = [_examples(task, part, pair, settings.companions, seed) for part in (train, validation)]
+    sets = [_examples(task, part, pair, settings, form, seed) for part in (train, validation)]
     if not sets[0] or not sets[1]:
         prompt = min(len(prompt_ids(pair.tokenizer, task.prompt(record.fields))) for record in train)
         raise ValueError(
@@ -153,27 +157,43 @@ def _history(state: Any, an_epoch: int) -> dict[str, Any]:
     }
 
 
-def _examples(task: Task, records: Sequence[Record], pair: Any, companions: float, seed: int) -> Examples:
+def _examples(
+    task: Task, records: Sequence[Record], pair: Any, settings: Finetuning, form: Form, seed: int
+) -> Examples:
     """Prompt, text and end of text as ids, with labels on the text and its end only; too long ones are left out.
 
     A share `companions` of the examples has others of the same labels before its prompt, as many as fit.
     """
     rng = random.Random(seed)
     limit = pair.context_limit or 10**9
+    alike = _likeness(records) if settings.companions and settings.companions_by == "nearest" else None
     rows = []
-    for record in records:
+    for i, record in enumerate(records):
         text = [*text_ids(pair.tokenizer, record.text), pair.tokenizer.eos_token_id]
         prompt = task.prompt(record.fields)
         before: list[str] = []
-        if rng.random() < companions:
-            others = [r.text for r in records if r.id != record.id and task.prompt(r.fields) == prompt]
-            before = rng.sample(others, min(COMPANIONS, len(others)))
-        while before and len(prompt_ids(pair.tokenizer, prompt, before)) + len(text) > limit:
+        if rng.random() < settings.companions:
+            others = [j for j, r in enumerate(records) if j != i and task.prompt(r.fields) == prompt]
+            if alike is not None:
+                others = sorted(others, key=lambda j: -alike[i, j])[:COMPANIONS]
+            most = rng.randint(1, COMPANIONS) if settings.companions_by == "echo" else COMPANIONS
+            before = [records[j].text for j in rng.sample(others, min(most, len(others)))]
+            if settings.companions_by == "echo" and before and rng.random() < ECHO:
+                before[rng.randrange(len(before))] = record.text
+        while before and len(prompt_ids(pair.tokenizer, prompt, before, form)) + len(text) > limit:
             before.pop()
-        shown = prompt_ids(pair.tokenizer, prompt, before)
+        shown = prompt_ids(pair.tokenizer, prompt, before, form)
         if len(shown) + len(text) <= limit:
             rows.append({"input_ids": [*shown, *text], "labels": [-100] * len(shown) + text})
     return rows
+
+
+def _likeness(records: Sequence[Record]) -> Any:
+    """(N, N) cosines of the texts' TF-IDF."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(token_pattern=r"\S+").fit_transform(record.text for record in records)
+    return (words @ words.T).toarray()
 
 
 def _collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steer.config import Gates
-from steer.records import Record, Verdict
+from steer.records import REAL, Record, Verdict
 from steer.similarity import CopyFinder
 from steer.task import Task
 
@@ -30,6 +30,7 @@ class Gatekeeper:
         self.task = task
         self.real_ids = [record.id for record in real]
         self.accepted_ids = [record.id for record in accepted]
+        self.kept = settings.keep
         self.real = CopyFinder([record.text for record in real], settings.copy_threshold)
         self.accepted = CopyFinder([record.text for record in accepted], settings.duplicate_threshold)
 
@@ -47,11 +48,13 @@ class Gatekeeper:
         (match,) = self.real.find([text])
         if match is not None:
             source = self.real_ids[match.index]
-            return Judgement("copy", fields, f"{match.reason}, a real text", source, round(match.similarity, 4))
+            verdict: Verdict = "accepted" if "copy" in self.kept else "copy"
+            return Judgement(verdict, fields, f"{match.reason}, {REAL}", source, round(match.similarity, 4))
         (match,) = self.accepted.find([text])
         if match is not None:
             source = self.accepted_ids[match.index]
-            return Judgement("duplicate", fields, f"{match.reason}, a sample", source, round(match.similarity, 4))
+            verdict = "accepted" if "duplicate" in self.kept else "duplicate"
+            return Judgement(verdict, fields, f"{match.reason}, a sample", source, round(match.similarity, 4))
         return Judgement("accepted", fields)
 
     def accept(self, sample_id: str, text: str) -> None:

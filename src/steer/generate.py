@@ -5,6 +5,7 @@ in between, and not on the lanes in flight, but for near ties in bfloat16.
 """
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,22 +13,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from steer.closed_loop import Loop
 from steer.config import Gates, Generation, Negatives, Sampling
+from steer.convergence import converged, convergence
 from steer.engine.contexts import contexts, prompt_ids, read_text, text_ids
-from steer.engine.decode import Completion, Request, decode
+from steer.engine.decode import decode
 from steer.engine.memory import plan
 from steer.engine.models import Pair
+from steer.engine.requests import Completion, Request
 from steer.engine.tally import Tally
 from steer.gates import Gatekeeper
 from steer.guidance import Guidance, Stream
 from steer.negatives import Pool, fitting
 from steer.progress import Progress, say
+from steer.ranking import Ranking
 from steer.records import Record, Sample, Verdict, read_jsonl, write_jsonl
 from steer.task import Task
 
 Labels = tuple[str, ...]  # the values of the task's labels, in their order
 
-PATIENCE, TOLERANCE = 3, 0.01  # "converged": neither curve moves by more than TOLERANCE over PATIENCE rounds
 SLOW = 0.01  # of the tokens may be sorted for without a word
 
 
@@ -45,11 +49,26 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """A text as it was drawn for a group that was shown these records, before any gate; None where it is no text."""
+
+    group: Group
+    index: int
+    shown: Sequence[Record]
+    request: Request
+    completion: Completion
+    text: str | None
+
+
+@dataclass(frozen=True)
 class Generator:
     """Everything that decides the texts of a run; `rounds()` draws them.
 
     real: the training texts, from which negatives are drawn. held_out: further real texts that must not come out.
+    loop: what sets η anew for each round, if anything. ranking: what keeps the best of each group, if anything.
     folder: where finished rounds are kept, one file each; a generator on the same folder goes on after the last.
+    name: in what is said of it on the way; without one nothing is said.
+    logprobs: whether the samples hold each stream's log-probabilities.
     """
 
     pair: Pair
@@ -60,10 +79,13 @@ class Generator:
     negatives: Negatives = field(default_factory=Negatives)
     settings: Generation = field(default_factory=Generation)
     gates: Gates = field(default_factory=Gates)
+    loop: Loop | None = None
+    ranking: Ranking | None = None
     held_out: tuple[Record, ...] = ()
     seed: int = 0
     folder: Path | None = None
     name: str = "generate"
+    logprobs: bool = True
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
@@ -77,20 +99,22 @@ class Generator:
         Raises BudgetError, naming the gate to blame, when the attempts are used up.
         """
         if self.guidance.warning:
-            say(f"warning: {self.guidance.warning}")
+            self._say(f"warning: {self.guidance.warning}")
         if self.untrained:
             names = ", ".join(map(repr, self.pair.tokenizer.convert_ids_to_tokens(self.untrained[:3])))
-            say(f"{self.name}: {len(self.untrained)} tokens that the model never learnt ({names}, ...) are not drawn")
+            self._say(
+                f"{self.name}: {len(self.untrained)} tokens that the model never learnt ({names}, ...) are not drawn"
+            )
         samples = self.stored()
-        room = self.max_new_tokens()
+        room, budget = self.max_new_tokens(), self.budget
         accepted = [sample.record for sample in _accepted(samples)]
         keeper = Gatekeeper(self.task, [*self.real, *self.held_out], accepted, self.gates)
-        with Progress(self.name, self.settings.count) as progress:
+        with Progress(self.name, self.settings.count, shown=bool(self.name)) as progress:
             progress.advance(len(_accepted(samples)))
             number = 1 + max((sample.round for sample in samples), default=-1)
             while not self.finished(samples):
-                refused = Counter(s.verdict for s in samples if s.verdict not in ("accepted", "surplus"))
-                if len(samples) >= self.settings.attempts * self.settings.count:
+                refused = Counter(s.verdict for s in samples if s.refused)
+                if len(samples) >= budget:
                     raise BudgetError(self._blame(samples, refused))
                 drawn = self._round(number, samples, room, keeper)
                 if self.folder:
@@ -100,7 +124,7 @@ class Generator:
                 progress.advance(len(_accepted(drawn)), note and f"refused: {note}")
                 number += 1
         if (sorted_whole := self.tally.full_sorts / max(1, self.tally.live)) > SLOW:
-            say(
+            self._say(
                 f"{self.name}: for {sorted_whole:.0%} of the tokens the whole vocabulary was sorted, which is slow: "
                 "too many were likely enough to be drawn (a lower sampling.temperature or top_p leaves fewer)"
             )
@@ -110,6 +134,15 @@ class Generator:
         if self.settings.until == "converged" and converged(convergence(samples, self.real)):
             return True
         return not sum(self._missing(samples).values())
+
+    def _say(self, line: str) -> None:
+        if self.name:
+            say(line)
+
+    @property
+    def budget(self) -> int:
+        """How many texts may be drawn at most."""
+        return self.settings.attempts * self.settings.count * (self.ranking.factor if self.ranking else 1)
 
     def max_new_tokens(self) -> int:
         """As set, or as long as 99 of 100 real texts and a quarter more, and then at most half of the context.
@@ -140,64 +173,84 @@ class Generator:
         pool = Pool(self.real, tuple(sample.record for sample in _accepted(before)))
         planned: list[tuple[Group, int, list[Record], Request]] = []
         fewer: list[str] = []
-        limit = self.pair.context_limit
+        limit, form = self.pair.context_limit, self.negatives.form
         for group in self._plan(number, before):
             prompt = self.task.prompt(group.labels)
             drawn = pool.draw(self.negatives, group.labels, random.Random(_seed(self.seed, number, group.index, -1)))
-            shown = fitting(self.pair.tokenizer, prompt, drawn, None if limit is None else limit - room)
+            shown = fitting(self.pair.tokenizer, prompt, drawn, None if limit is None else limit - room, form)
             fewer += [f"{len(shown)} of {len(drawn)}"] * (len(shown) < len(drawn))
-            to_show = contexts(self.pair.tokenizer, prompt, [record.text for record in shown])
+            to_show = contexts(self.pair.tokenizer, prompt, [record.text for record in shown], form)
             for index in range(group.size):
                 request = Request(to_show, _seed(self.seed, number, group.index, index), room)
                 planned.append((group, index, shown, request))
         if fewer:
             groups = planned[-1][0].index + 1
-            say(
+            self._say(
                 f"{self.name}: round {number + 1}: no more negatives fit the {limit} tokens of the model: "
                 f"{len(fewer)} of {groups} groups are shown fewer, the first {fewer[0]}"
             )
         requests = [request for _, _, _, request in planned]
+        guidance = self.loop.guidance(before) if self.loop else self.guidance
         if number == 0:
             shown_to = [request.contexts for request in requests]
-            base, needs = self.pair.base, plan(self.pair, self.guidance, shown_to, room, self.settings.lanes)
-            say(f"{self.name}: {str(base.dtype).removeprefix('torch.')} on {base.device.type}; {needs}")
+            base, needs = self.pair.base, plan(self.pair, guidance, shown_to, room, self.settings.lanes)
+            self._say(f"{self.name}: {str(base.dtype).removeprefix('torch.')} on {base.device.type}; {needs}")
         completions = decode(
             self.pair,
-            self.guidance,
+            guidance,
             requests,
             self.sampling,
             suppress_tokens=self.untrained,
             lanes=self.settings.lanes,
-            logprobs=True,
+            logprobs=self.logprobs,
             tally=self.tally,
         )
         missing = Counter(self._missing(before))
-        samples = []
-        for (group, index, shown, request), completion in zip(planned, completions, strict=True):
-            sample = self._judged(keeper, number, group, index, shown, request.seed, completion, missing)
-            samples.append(sample)
-        return samples
+        drafts = [
+            Draft(*one, completion, read_text(self.pair.tokenizer, completion.token_ids, self.pair.stop_ids))
+            for one, completion in zip(planned, completions, strict=True)
+        ]
+        if self.ranking is None:
+            return [self._judged(keeper, number, guidance, draft, missing) for draft in drafts]
+        # The best of a group come to the gates first, until as many as may be kept are accepted.
+        left = Counter({draft.group.index: -(-draft.group.size // self.ranking.factor) for draft in drafts})
+        ranked = sorted(self._rewarded(self.ranking, drafts), key=lambda one: (one[1].group.index, -one[0]))
+        return [self._judged(keeper, number, guidance, draft, missing, left, reward) for reward, draft in ranked]
+
+    def _rewarded(self, ranking: Ranking, drafts: Sequence[Draft]) -> list[tuple[float, Draft]]:
+        fields = [draft.text and self.task.parse(draft.text, draft.group.labels) for draft in drafts]
+        records = [Record("", f, d.text) if f and d.text else None for f, d in zip(fields, drafts, strict=True)]
+        drawn = [draft.request for draft in drafts], [draft.completion for draft in drafts]
+        return list(zip(ranking.rewards(self.pair, *drawn, records), drafts, strict=True))
 
     def _judged(
         self,
         keeper: Gatekeeper,
         number: int,
-        group: Group,
-        index: int,
-        shown: Sequence[Record],
-        seed: int,
-        completion: Completion,
+        guidance: Guidance,
+        draft: Draft,
         missing: Counter[Labels],
+        left: Counter[int] | None = None,
+        reward: float | None = None,
     ) -> Sample:
-        sample_id = f"{number:04d}-{group.index:02d}-{index:02d}"
-        text = read_text(self.pair.tokenizer, completion.token_ids, self.pair.stop_ids)
+        """The draft with its verdict; one that is accepted counts from now on.
+
+        missing: how many are still wanted of each combination of labels. left: how many of each group may be kept.
+        """
+        group, completion, text = draft.group, draft.completion, draft.text
+        sample_id = f"{number:04d}-{group.index:02d}-{draft.index:02d}"
         judgement = keeper.judge(text, completion.finish, group.labels)
         verdict, reason, key = judgement.verdict, judgement.reason, tuple(group.labels.values())
-        if verdict == "accepted" and not missing[key]:
+        if verdict == "accepted" and left is not None and not left[group.index]:
+            verdict, reason = "outranked", "others of its group have a higher reward"
+        elif verdict == "accepted" and not missing[key]:
             verdict, reason = "surplus", "enough of these labels were accepted already"
         elif verdict == "accepted":
             missing[key] -= 1
             keeper.accept(sample_id, text or "")
+            if left is not None:
+                left[group.index] -= 1
+        streams = {**completion.logprobs, "combined": completion.combined} if self.logprobs else {}
         return Sample(
             id=sample_id,
             text=text or "",
@@ -209,15 +262,15 @@ class Generator:
             labels=group.labels,
             round=number,
             group=group.index,
-            index=index,
-            seed=seed,
-            negatives=tuple(record.id for record in shown),
+            index=draft.index,
+            seed=draft.request.seed,
+            negatives=tuple(record.id for record in draft.shown),
             token_ids=tuple(completion.token_ids),
             finish=completion.finish,
-            logprobs={
-                name: tuple(round(value, 4) for value in values)
-                for name, values in {**completion.logprobs, "combined": completion.combined}.items()
-            },
+            logprobs={name: tuple(round(value, 4) for value in values) for name, values in streams.items()},
+            formula=str(guidance),
+            entropy=round(completion.entropy, 4),
+            reward=None if reward is None or math.isinf(reward) else round(reward, 4),
         )
 
     def combinations(self) -> list[dict[str, str]]:
@@ -246,10 +299,12 @@ class Generator:
 
     def _plan(self, number: int, before: Sequence[Sample]) -> Iterator[Group]:
         """The groups of a round: most to the labels that miss most, a few more than missing for those to be refused."""
-        acceptance = max(0.1, (len(_accepted(before)) + 1) / (len(before) + 1))
+        factor = self.ranking.factor if self.ranking else 1
+        # Before anything is known: all that are kept will pass.
+        acceptance = max(0.1 / factor, (len(_accepted(before)) + 1) / (len(before) + factor))
         wanted = Counter({key: -int(-n // acceptance) for key, n in self._missing(before).items() if n})
         names, left, index = self.task.labels, self.settings.round_size, 0
-        left = min(left, self.settings.attempts * self.settings.count - len(before))
+        left = min(left, self.budget - len(before))
         while left > 0 and +wanted:
             key = max(sorted(wanted), key=lambda k: wanted[k])
             size = min(self.settings.group_size, wanted[key], left)
@@ -305,34 +360,6 @@ def generate(
         seed=seed,
     )
     return [sample.record for sample in _accepted(generator.run())]
-
-
-def convergence(samples: Sequence[Sample], real: Sequence[Record]) -> list[dict[str, float]]:
-    """After each round: novelty and coverage, the curves that say whether more samples would still add anything.
-
-    novelty: share of the round's word trigrams that no earlier round had. coverage: share of the real texts' words
-    that some accepted sample uses. Both 0 to 1.
-    """
-    known = {word for record in real for word in record.text.casefold().split()}
-    seen: set[tuple[str, ...]] = set()
-    used: set[str] = set()
-    curve = []
-    for number in sorted({sample.round for sample in samples}):
-        texts = [s.text.casefold().split() for s in _accepted(samples) if s.round == number]
-        trigrams = {tuple(words[i : i + 3]) for words in texts for i in range(len(words) - 2)}
-        used |= known & {word for words in texts for word in words}
-        if trigrams:
-            novelty, coverage = len(trigrams - seen) / len(trigrams), len(used) / max(1, len(known))
-            curve.append({"round": number, "novelty": round(novelty, 4), "coverage": round(coverage, 4)})
-        seen |= trigrams
-    return curve
-
-
-def converged(curve: Sequence[Mapping[str, float]]) -> bool:
-    last = curve[-PATIENCE - 1 :]
-    if len(last) <= PATIENCE:
-        return False
-    return all(max(p[name] for p in last) - min(p[name] for p in last) <= TOLERANCE for name in ("novelty", "coverage"))
 
 
 def _accepted(samples: Sequence[Sample]) -> list[Sample]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steer.config import Negatives
+from steer.config import Form, Negatives
 from steer.engine.contexts import prompt_ids
 from steer.records import Record
 
@@ -37,9 +37,11 @@ def _alike(records: Sequence[Record], labels: Mapping[str, str]) -> list[Record]
     return [record for record in records if all(record.fields.get(name) == value for name, value in labels.items())]
 
 
-def fitting(tokenizer: Any, prompt: str, negatives: Sequence[Record], room: int | None) -> list[Record]:
+def fitting(
+    tokenizer: Any, prompt: str, negatives: Sequence[Record], room: int | None, form: Form = "texts"
+) -> list[Record]:
     """As many of the negatives, from the first, as fit with the prompt into `room` tokens; none is ever cut in half."""
     kept = list(negatives)
-    while kept and room is not None and len(prompt_ids(tokenizer, prompt, [n.text for n in kept])) > room:
+    while kept and room is not None and len(prompt_ids(tokenizer, prompt, [n.text for n in kept], form)) > room:
         kept.pop()
     return kept

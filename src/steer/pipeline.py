@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from steer.closed_loop import Loop, course, verdict
 from steer.config import Sampling
 from steer.data import load_records, split_records
 from steer.progress import say
@@ -71,6 +72,7 @@ def _domain(run: Run) -> None:
         run.folder / "domain",
         model=s.model,
         settings=s.finetune,
+        form=s.negatives.form,
         seed=s.seed,
         revision=s.revision,
         device=s.device,
@@ -87,7 +89,8 @@ def _note_finetuning(run: Run) -> None:
 
 
 def _synthetic(run: Run) -> None:
-    from steer.generate import BudgetError, convergence
+    from steer.convergence import convergence
+    from steer.generate import BudgetError
 
     _note_finetuning(run)  # again, should the process have been killed between the adapter and its note
     run.note({"arithmetic": run.arithmetic})
@@ -97,17 +100,17 @@ def _synthetic(run: Run) -> None:
     except BudgetError as error:
         samples, failure = generator.stored(), error
     accepted = _accepted(samples)
-    refused = [sample for sample in samples if sample.verdict not in ("accepted", "surplus")]
+    refused = [sample for sample in samples if sample.refused]
     sources = {r.id: r.text for part in PARTS for r in run.records(part)} | {s.id: s.text for s in accepted}
     sampling = generator.sampling.model_copy(update={"max_new_tokens": generator.max_new_tokens()})
-    formula = str(generator.guidance)
-    write_jsonl(run.folder / "provenance.jsonl", (_provenance(run, s, formula, sampling) for s in accepted))
+    write_jsonl(run.folder / "provenance.jsonl", (_provenance(run, s, sampling) for s in accepted))
     write_jsonl(run.folder / "rejected.jsonl", (_rejection(s, sources) for s in refused))
     run.note(
         {
             "weights": run.weight_hashes(),
             "convergence": convergence(samples, run.records("train")),
             "gates": {"steer": _verdicts(samples)},
+            **({"closed_loop": _closed_loop(generator.loop, samples)} if generator.loop else {}),
         }
     )
     partial = run.folder / "synthetic.partial.jsonl"
@@ -189,6 +192,15 @@ def _accepted(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.verdict == "accepted"]
 
 
+def _closed_loop(loop: Loop, samples: Sequence[Sample]) -> dict[str, Any]:
+    """The course of η, and whether the target was reached."""
+    seen = loop.seen(samples)
+    missed = verdict(loop.target, seen)
+    if missed:
+        say(f"warning: {missed}")
+    return {"target": str(loop.target), "rounds": course(loop.target, seen), "missed": missed}
+
+
 def _verdicts(samples: Sequence[Sample]) -> dict[str, int]:
     return dict(sorted(Counter(sample.verdict for sample in samples).items()))
 
@@ -198,13 +210,13 @@ def _row(sample: Sample) -> dict[str, Any]:
     return {"id": sample.id, **sample.fields}
 
 
-def _provenance(run: Run, sample: Sample, formula: str, sampling: Sampling) -> dict[str, Any]:
+def _provenance(run: Run, sample: Sample, sampling: Sampling) -> dict[str, Any]:
     row = sample.to_json()
-    kept = ("id", "round", "group", "index", "seed", "labels", "negatives", "finish", "token_ids", "logprobs")
+    drawn = ("id", "round", "group", "index", "seed", "labels", "negatives", "finish", "token_ids", "logprobs")
+    kept = (*drawn, "formula", "entropy", "reward")
     return {
         **{name: row[name] for name in kept},
         "prompt": run.settings.task.prompt(sample.labels),
-        "formula": formula,
         "sampling": sampling.model_dump(),
     }
 

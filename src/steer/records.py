@@ -20,7 +20,9 @@ class Record:
     text: str
 
 
-Verdict = Literal["accepted", "malformed", "unreadable", "copy", "duplicate", "surplus"]
+Verdict = Literal["accepted", "malformed", "unreadable", "copy", "duplicate", "surplus", "outranked"]
+REAL = "a real text"  # how the reason for a copy ends
+UNREFUSED = ("accepted", "surplus", "outranked")  # what no gate stopped
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Sample:
     """One generated text with everything that decided it.
 
     `verdict` is "accepted" or the gate that refused it; `reason` says why in words; `source` and `similarity`
-    name the real text or accepted sample that it copies.
+    name the real text or accepted sample that it copies. formula: what it was drawn by. entropy: mean over its tokens,
+    nats (`Completion.entropy`). reward: what it was ranked by, where it was.
     """
 
     id: str
@@ -47,6 +50,20 @@ class Sample:
     token_ids: tuple[int, ...]
     finish: Literal["stop", "length"]
     logprobs: Mapping[str, tuple[float, ...]]
+    formula: str = ""
+    entropy: float = 0.0
+    reward: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        return self.verdict not in UNREFUSED
+
+    @property
+    def near(self) -> Literal["copy", "duplicate"] | None:
+        """What the gates found it to be, refused or kept."""
+        if self.source is None:
+            return None
+        return "copy" if (self.reason or "").endswith(REAL) else "duplicate"
 
     @property
     def record(self) -> Record:

@@ -8,14 +8,15 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from steer.config import Negatives, Sampling, Settings, UsageError, differences
+from steer.closed_loop import Loop
+from steer.config import PLAIN, Settings, UsageError, changed, differences
 from steer.records import Record, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 if TYPE_CHECKING:
@@ -95,9 +96,20 @@ class Run:
     @cached_property
     def generator(self) -> "Generator":
         """What draws this run's samples."""
-        from steer.generate import Generator
+        return self.drawing(self.settings, self.folder / "rounds")
 
-        s = self.settings
+    @cached_property
+    def rival(self) -> "Generator":
+        """Plain nucleus sampling from the same checkpoint, as many texts through the same gates."""
+        plain = changed(self.settings, {**PLAIN, "generate.until": "count"})
+        return self.drawing(plain, self.folder / "baseline", "baseline")
+
+    def drawing(self, settings: Settings, folder: Path, name: str = "generate") -> "Generator":
+        """What draws samples from this run's models and real texts, by settings of its own."""
+        from steer.generate import Generator
+        from steer.ranking import Ranking
+
+        s = settings
         return Generator(
             pair=self.pair,
             task=s.task,
@@ -107,27 +119,12 @@ class Run:
             negatives=s.negatives,
             settings=s.generate,
             gates=s.gates,
+            loop=Loop(s.guidance.target, s.guidance.resolve) if s.guidance.target else None,
+            ranking=None if s.ranking.by == "none" else Ranking(s.ranking),
             held_out=(*self.records("validation"), *self.records("test")),
             seed=s.seed,
-            folder=self.folder / "rounds",
-        )
-
-    @cached_property
-    def rival(self) -> "Generator":
-        """Plain nucleus sampling from the same checkpoint, as many texts through the same gates."""
-        from steer.engine.tally import Tally
-        from steer.guidance import domain
-
-        s = self.settings
-        return replace(
-            self.generator,
-            guidance=1.0 * domain,
-            sampling=Sampling(max_new_tokens=s.sampling.max_new_tokens),
-            negatives=Negatives(count=0),
-            settings=s.generate.model_copy(update={"until": "count"}),
-            folder=self.folder / "baseline",
-            name="baseline",
-            tally=Tally(),
+            folder=folder,
+            name=name,
         )
 
     def records(self, part: str) -> list[Record]:

@@ -113,6 +113,10 @@ class Stream(_Linear):
             raise ValueError(f"{self}: only domain has a strength to set, an expert is a model of its own")
         return replace(self, strength=float(strength))
 
+    def scaled(self, by: float) -> "Stream":
+        """An adapter's strength multiplied; an expert is a model of its own, and stays as it is."""
+        return self if self.path is not None else self.at(self.strength * by)
+
     def __getitem__(self, context: Context) -> "Stream":
         if not isinstance(context, Context):
             raise ValueError(f"{self}[{context!r}]: expected negatives, bare, prompt or tail(k) in the brackets")
@@ -206,6 +210,11 @@ class Guidance(_Linear):
             f"the weights of {self} add up to {number(self.total)}: the sum of the weights is an inverse temperature, "
             "and at zero or less likely tokens are no longer preferred to unlikely ones"
         )
+
+    def scaled(self, strength: float) -> "Guidance":
+        """The same sum with every adapter's strength multiplied: what is `domain` becomes `domain.at(strength)`."""
+        mask = self.mask and replace(self.mask, stream=self.mask.stream.scaled(strength))
+        return Guidance({stream.scaled(strength): weight for stream, weight in self.weights.items()}, mask)
 
     def _weights(self) -> Mapping[Stream, float]:
         return self.weights

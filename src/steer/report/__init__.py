@@ -29,7 +29,7 @@ from steer.report.settings import settings_view
 from steer.report.stored import Stored
 from steer.report.templates import render
 from steer.report.texts import texts_view
-from steer.report.training import growth_view, training_view
+from steer.report.training import course_view, growth_view, training_view
 from steer.report.verdict import verdict
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ def write_report(folder: Path) -> Path:
     stored = Stored.read(folder)
     settings, judged = stored.settings, stored.judged
     growth, training = growth_view(stored.manifest), training_view(stored.manifest, settings.domain)
+    course = course_view(stored.manifest)
     run = {
         "stored": stored,
         "refused": refused_view(stored),
         "formula": formula_view(settings.guidance.resolve(), settings.negatives),
         "written": written(settings.guidance),
         "growth": growth,
+        "course": course,
         "training": training,
         "limits": run_limits(stored),
         "settings": settings_view(stored),
@@ -63,7 +65,7 @@ def write_report(folder: Path) -> Path:
     if judged and judged.metrics:
         write_text(folder / "README.md", card(stored, judged))
     path = folder / "report.html"
-    drawn = [*(pictures(judged) if judged else []), growth.picture, training.picture]
+    drawn = [*(pictures(judged) if judged else []), growth.picture, training.picture, *(one.picture for one in course)]
     write_pictures([picture for picture in drawn if picture], folder / "figures")
     # Last, since this file says that the report is there.
     write_text(path, _page(judged, stored.name, about_run(stored), version, run))

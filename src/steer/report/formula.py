@@ -62,8 +62,8 @@ def formula_view(guidance: Guidance, negatives: Negatives | int) -> FormulaView:
 
 def written(settings: Steering) -> str:
     """The formula as it stands in the settings, and the values of the dials that it names."""
-    dials = {name: number(getattr(settings, name)) for name in ("gamma", "eta") if name in settings.formula}
-    values = " and ".join(f"{name} {value}" for name, value in dials.items())
+    dials = {name: getattr(settings, name) for name in ("gamma", "eta") if name in settings.formula}
+    values = " and ".join(f"{name} {v if isinstance(v, str) else number(v)}" for name, v in dials.items())
     return f"{settings.formula}, with {values}" if values else settings.formula
 
 

@@ -63,6 +63,29 @@ def growth_view(manifest: Mapping[str, Any]) -> Curve:
     return Curve(words, _picture("growth", lines("Novelty and coverage by round", "round", "share", curves)))
 
 
+def course_view(manifest: Mapping[str, Any]) -> list[Curve]:
+    """Where η was set anew for each round: what it held, and its course."""
+    loop = manifest.get("closed_loop")
+    if not loop:
+        return []
+    rounds = loop["rounds"]
+    caught = "came too near to an earlier one" if "duplicates" in loop["target"] else "were refused"
+    words = (
+        f"η was set anew before each round, so that {rounds[0]['target']:.1%} of the texts drawn {caught}: it went "
+        f"from {rounds[0]['eta']:g} to {rounds[-1]['eta']:g} in {len(rounds)} rounds."
+    )
+    words += f" {loop['missed']}" if loop["missed"] else " The share was held."
+    shares = {
+        name: [(row["round"] + 1, row[key]) for row in rounds if row[key] is not None]
+        for name, key in (("in the round", "share"), ("smoothed", "smoothed"), ("target", "target"))
+    }
+    etas = {"η": [(row["round"] + 1, row["eta"]) for row in rounds]}
+    return [
+        Curve(words, _picture("eta", lines("η by round", "round", "η", etas))),
+        Curve("", _picture("held", lines("The share that is held, by round", "round", "share", shares))),
+    ]
+
+
 def _picture(name: str, figure: Figure) -> Picture:
     """Without a caption, as the words stand above."""
     return Picture(name, replace(figure, caption=""))
