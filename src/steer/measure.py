@@ -32,6 +32,7 @@ def measure(
     own: Mapping[str, Embedder] | None = None,
     seed: int = 0,
     threshold: float = THRESHOLD,
+    words: int | None = None,
     details: bool = False,
     progress: bool = True,
 ) -> Scores:
@@ -54,6 +55,7 @@ def measure(
         answerer=_answerer(settings),
         seed=seed,
         threshold=threshold,
+        words=words,
         details=details,
         progress=progress,
     )

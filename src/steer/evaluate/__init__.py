@@ -58,6 +58,8 @@ class Evaluation:
     texts with that label. usefulness: what a model learns from a set, by set and by training size.
     suspects: the synthetic texts that lie too near to a training text, with that text; `rows` count from 0 in what was
     given. details: for pictures, where they were asked for.
+    estimates: by set ("synthetic", "ceiling", the rivals) and score, the values with their resamples; those of two
+    evaluations against the same real texts are paired, too.
     """
 
     scores: dict[str, Score]
@@ -68,6 +70,7 @@ class Evaluation:
     usefulness: "dict[str, Result]" = field(default_factory=dict)
     suspects: list[Suspect] = field(default_factory=list)
     details: Details | None = None
+    estimates: dict[str, dict[str, Estimate]] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The object of metrics.json and of `steer evaluate --json`: strict JSON."""
@@ -109,6 +112,7 @@ def evaluate(
     answerer: "Answerer | None" = None,
     seed: int = 0,
     threshold: float = THRESHOLD,
+    words: int | None = None,
     details: bool = False,
     progress: bool = False,
 ) -> Evaluation:
@@ -127,6 +131,7 @@ def evaluate(
     classifier: "logistic" or "xgboost", of the adversary and of usefulness. answerer: what learns from multiple-choice
         questions, `steer.evaluate.choices.ChoiceHead()` if None.
     seed: of samples, folds and intervals. threshold: edit similarity of a near copy, in (0, 1].
+    words: n-grams are counted over no more of them, so that several evaluations count over as many.
     details: also what pictures are made of. progress: on standard error.
 
     Odd input (no texts, one text, empty texts) gives NaN with a reason. Raises ValueError on settings that have no
@@ -148,6 +153,7 @@ def evaluate(
         seed,
         answerer,
         asked=metrics is not None,
+        words=words,
     )
     embedders = _embedders(embedder)
     made = _measure(sets, settings, embedders, progress, details)
@@ -166,7 +172,9 @@ def _measure(
     details: bool = False,
 ) -> Evaluation:
     rivals = {name: one for name, one in sets.items() if name not in ("real", "synthetic", "train")}
-    sides = Sides.of(sets["real"], sets["synthetic"], sets["train"], rivals, settings.tokeniser.split, settings.seed)
+    sides = Sides.of(
+        sets["real"], sets["synthetic"], sets["train"], rivals, settings.tokeniser.split, settings.seed, settings.words
+    )
     measurement = Measurement(sides, settings, _spaces(sides, embedders, settings.seed), progress)
     rows = measurement.rows()
     nucleus = NUCLEUS if NUCLEUS in rivals else None
@@ -184,6 +192,7 @@ def _measure(
         usefulness=useful,
         suspects=suspects,
         details=measurement.details(sets) if details else None,
+        estimates={of: {row.name: row.estimates[of] for row in rows} for of in sides.sets},
     )
 
 

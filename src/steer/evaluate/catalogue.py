@@ -216,6 +216,7 @@ USEFULNESS: Mapping[str, tuple[bool, str]] = {
         "accuracy on real texts after training on both; ceiling: on real ones",
     ),
 }
+TOSSED = ("adversarial_auroc", "membership_auroc")  # of these a coin toss, 0.5, is the best
 NAMES: tuple[str, ...] = (*(name for family in FAMILIES for name in family.scores), *USEFULNESS)
 
 

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the scores beside the texts. asked: whether the names were asked for, and are not the default."""
+    """What decides the scores beside the texts.
+
+    asked: whether the names were asked for, and are not the default. words: of n-grams, at most.
+    """
 
     names: Sequence[str]
     tokeniser: Tokeniser
@@ -37,6 +40,7 @@ class Settings:
     seed: int
     answerer: "Answerer | None" = None
     asked: bool = False
+    words: int | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Sides:
     tokenise: Callable[[str], list[str]]
     repeated: int
     seen: int
+    most_words: int | None = None
 
     @classmethod
     def of(
@@ -42,6 +43,7 @@ class Sides:
         rivals: Mapping[str, Corpus],
         tokenise: Callable[[str], list[str]],
         seed: int,
+        most_words: int | None = None,
     ) -> "Sides":
         training, repeated = distinct(training)
         real, seen = without(real, training)
@@ -59,6 +61,7 @@ class Sides:
             tokenise,
             repeated,
             seen,
+            most_words,
         )
 
     @property
@@ -78,8 +81,9 @@ class Sides:
 
     @property
     def words(self) -> int:
-        """How many words every set has; one without any is left out of the count."""
-        return min(filter(None, self._words.values()), default=0)
+        """How many words every set has, and no more than asked for; one without any is left out of the count."""
+        fewest = min(filter(None, self._words.values()), default=0)
+        return fewest if self.most_words is None else min(fewest, self.most_words)
 
     @cached_property
     def _words(self) -> dict[str, int]:

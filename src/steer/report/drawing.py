@@ -8,7 +8,8 @@ import math
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from markupsafe import Markup
 
@@ -18,16 +19,26 @@ from steer.report.templates import clean, template
 WIDTH, LEFT, RIGHT = 720, 64, 704  # px: of a figure, and where its plot begins and ends
 LETTER = 7.4  # px: the width a letter is taken to have, since the font is not known; most are narrower
 HUGE = 1e30  # what lies beyond is no measurement
+HEAT = 9  # colours from worst to best, heat0 to heat8 in figures.css.j2
 MARKS = ("m0-4a4 4 0 1 1-.01 0z", "m-3-3h6v6h-6z", "m0-5l4.7 8.4h-9.4z", "m0-4.8l4.8 4.8-4.8 4.8-4.8-4.8z")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An SVG path: its data, its classes in figures.css.j2, and what is shown where the mouse rests on it."""
+    """An SVG path: its data, its classes in figures.css.j2, and what is shown where the mouse rests on it.
+
+    link: where on the page a click leads, such as "#texts-3"; a file of its own has no page, and leaves links out.
+    Raises ValueError on a link to anywhere else.
+    """
 
     d: str
     kind: str
     title: str = ""
+    link: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.link is not None and not self.link.startswith("#"):
+            raise ValueError(f"a link to {self.link!r}; expected a place on the same page, such as '#texts-3'")
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class Label:
 
 
 Item = Shape | Label
+Box = tuple[float, float, float, float]  # px: left, top, width, height
 Swatch = Callable[[float, float], list[Shape]]
 
 
@@ -56,6 +68,10 @@ class Figure:
     height: int
     items: tuple[Item, ...]
     width: int = WIDTH
+
+    @property
+    def linked(self) -> bool:
+        return any(isinstance(item, Shape) and item.link for item in self.items)
 
 
 def svg(figure: Figure) -> str:
@@ -89,13 +105,27 @@ def minus(number: str) -> str:
     return number.replace("-", "−")
 
 
+def short(value: float) -> str:
+    """Of what was set rather than measured: its digits as they are."""
+    text = f"{value:g}"
+    return minus(text if len(text) <= 7 else f"{value:.3g}")
+
+
+def told(value: float, low: float, high: float) -> str:
+    """With its interval, if there is one."""
+    return number(value) + (f" ({number(low)} to {number(high)})" if known(low) and known(high) else "")
+
+
 def share(value: float) -> str:
     return f"{100 * value:.3g}%"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From numbers, `low` to `high`, to px, `start` to `end`; by their logarithm if `log`."""
+    """From numbers, `low` to `high`, to px, `start` to `end`; by their logarithm if `log`.
+
+    A reversed scale has the greater number as its `low`.
+    """
 
     low: float
     high: float
@@ -117,12 +147,32 @@ class Scale:
             low, high = (low / 2, high * 2) if log else (low - apart, high + apart)
         return cls(low, high, start, end, log)
 
+    @classmethod
+    def around(cls, values: Iterable[float], start: float, end: float) -> "Scale":
+        """From one round number to another, with all values between; within [0, 1] if they are."""
+        numbers = [float(value) for value in values]
+        # The steps of a round axis of great numbers can be lost in rounding.
+        if max(map(abs, numbers), default=0.0) >= 1e6:
+            return cls.over(numbers, start, end)
+        axis = Axis.around(numbers)
+        return cls(axis.low, axis.high, start, end)
+
+    def reversed(self) -> "Scale":
+        return replace(self, low=self.high, high=self.low)
+
+    def most(self, values: Iterable[float]) -> int:
+        """How many round numbers it should have for these: whole ones, such as of rounds, have no halves between."""
+        whole = all(float(value).is_integer() for value in values)
+        return max(1, min(8, math.floor(abs(self.high - self.low)))) if whole else 8
+
     def __call__(self, value: float) -> float:
         low, high, value = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
         return round(self.start + (self.end - self.start) * (value - low) / (high - low), 1)
 
     def ticks(self, words: Callable[[float], str] | None = None, most: int = 8) -> list[tuple[float, str]]:
         """Px and words of the round numbers within; a logarithmic scale has them by 1, 2, 5, 10 or by powers of ten."""
+        if self.low > self.high:
+            return replace(self, low=self.high, high=self.low, start=self.end, end=self.start).ticks(words, most)
         if self.log and self.high > 10 * self.low:
             powers = range(math.floor(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
             by_ten, finer = ([f * 10.0**p for p in powers for f in factors] for factors in ((1,), (1, 2, 5)))
@@ -173,14 +223,30 @@ def form(i: int) -> int:
     return (i + i // 4) % 4
 
 
-def mark(i: int, x: float, y: float, title: str = "") -> Shape:
+def mark(i: int, x: float, y: float, title: str = "", link: str | None = None) -> Shape:
     """Circle, square, triangle or diamond; every other is hollow."""
-    return Shape(f"M{x:g} {y:g}{MARKS[form(i)]}", f"mark {'hollow' if form(i) % 2 else 'full'} c{i % 4}", title)
+    return Shape(f"M{x:g} {y:g}{MARKS[form(i)]}", f"mark {'hollow' if form(i) % 2 else 'full'} c{i % 4}", title, link)
 
 
 def curve(i: int, d: str, title: str = "", kind: str = "curve") -> Shape:
     """Solid, dashed, dotted or both."""
     return Shape(d, f"{kind} dash{form(i)} c{i % 4}", title)
+
+
+def joined(points: Iterable[tuple[float, float] | None]) -> str:
+    """A path through the points, with a gap in place of None; a point between two gaps is a dot."""
+    runs = [list(run) for there, run in groupby(points, bool) if there]
+    return "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in filter(None, run)) + "h0" for run in runs)
+
+
+def outline(box: Box, around: float = 0) -> str:
+    """Of the box, so many px outside it."""
+    x, y, wide, high = box[0] - around, box[1] - around, box[2] + 2 * around, box[3] + 2 * around
+    return f"M{x:g} {y:g}H{x + wide:g}V{y + high:g}H{x:g}z"
+
+
+def whisker(i: int, x: float, low: float, high: float, title: str = "") -> Shape:
+    return Shape(f"M{x - 4:g} {low:g}h8m-4 0V{high:g}m-4 0h8", f"whisker c{i % 4}", title)
 
 
 def bar(i: int, x: float, y: float, right: float, title: str = "") -> list[Shape]:
@@ -220,10 +286,10 @@ def interval(i: int, x: float, y: float) -> list[Shape]:
 # -- what stands around a drawing ------------------------------------------------------------------------------------
 
 
-def legend(entries: Sequence[tuple[str, Swatch]]) -> tuple[list[Item], float]:
-    """Swatches of 28 px and their names, in rows, and where they end."""
+def legend(entries: Sequence[tuple[str, Swatch]], y: float = 18) -> tuple[list[Item], float]:
+    """Swatches of 28 px and their names, in rows, the first of which stands on y, and where they end."""
     items: list[Item] = []
-    x, y = 8.0, 18
+    x = 8.0
     for name, swatch in entries:
         label = wrapped(name, 300)[0]
         if x > 8 and x + 36 + width(label) > WIDTH:
@@ -266,6 +332,11 @@ def figure(
     for note in notes:
         foot += labels(note, 8, bottom + 16 + 16 * len(foot), 700, 3, "tick")
     return Figure(title, description, caption, math.ceil(bottom + 16 * len(foot) + 8), (*items, *foot))
+
+
+def left_out(count: int) -> list[str]:
+    """The note about so many numbers that cannot be drawn, if there are any."""
+    return [f"Left out, as not finite: {count:,}."] if count else []
 
 
 def nothing(title: str) -> Figure:

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 
 import numpy as np
 
@@ -38,8 +37,10 @@ from steer.report.drawing import (
     figure,
     inline,
     interval,
+    joined,
     known,
     labels,
+    left_out,
     legend,
     line,
     mark,
@@ -49,6 +50,8 @@ from steer.report.drawing import (
     number,
     share,
     svg,
+    told,
+    whisker,
 )
 from steer.report.readings import Reading
 
@@ -110,7 +113,7 @@ def scatter(
         p = drawn[name][k]
         items.append(mark(i, x(p.x), y(p.y), f"{name}\n{cut(p.text, HOVER)}"))
     notes = [f"One point in {every} of each set is drawn."] if every > 1 else []
-    notes += _left_out(sets.values(), points.values())
+    notes += left_out(_lost(sets.values(), points.values()))
     caption = "Each mark is a text; texts that are alike lie close together."
     caption += " Outlined are the convex hulls of the sets." if outlines else ""
     return figure(title, f"A map of {', '.join(counted.values())}.", caption, items, bottom, notes)
@@ -149,8 +152,7 @@ def _row(score: str, readings: Mapping[str, Reading], place: Places, top: float)
     front: list[Item] = []
     for name, reading in readings.items():
         if known(reading.value):
-            words = number(reading.value)
-            words += f" ({number(reading.low)} to {number(reading.high)})" if reading.interval else ""
+            words = told(reading.value, reading.low, reading.high)
             low, high = (scale(n if known(n) else reading.value) for n in (reading.low, reading.high))
             front += estimate(place[name], low, scale(reading.value), high, y, f"{score}\n{name}: {words}")
             front.append(Label(values, y + 4.5, words))
@@ -173,12 +175,11 @@ def _row(score: str, readings: Mapping[str, Reading], place: Places, top: float)
 
 def _round_scale(numbers: Sequence[float], left: float, right: float) -> tuple[Scale, tuple[str, str]]:
     """A scale that ends at round numbers, within [0, 1] if they all are, and its ends in words."""
+    scale = Scale.around(numbers, left, right)
+    if max(map(abs, numbers), default=0.0) >= 1e6:
+        return scale, (number(scale.low), number(scale.high))
     axis = Axis.around(numbers)
-    if max(map(abs, numbers), default=0.0) < 1e6:
-        return Scale(axis.low, axis.high, left, right), (minus(axis.label(axis.low)), minus(axis.label(axis.high)))
-    # The steps of such an axis can be lost in rounding.
-    scale = Scale.over(numbers, left, right)
-    return scale, (number(scale.low), number(scale.high))
+    return scale, (minus(axis.label(axis.low)), minus(axis.label(axis.high)))
 
 
 def histograms(
@@ -222,7 +223,7 @@ def histograms(
     notes = [f"{name}: nothing to show." for name in series if name not in names]
     below = {name: len(found[name]) - len(shown[name]) for name in names}
     notes += [f"{name}: {n:,} of {len(found[name]):,} are 0 or less, and not shown." for name, n in below.items() if n]
-    notes += _left_out(series.values(), found.values())
+    notes += left_out(_lost(series.values(), found.values()))
     caption = f"The share of each set by {x_name or 'value'}, in {bins} bins."
     return figure(title, f"Medians: {', '.join(medians)}.", caption, items, bottom, notes)
 
@@ -276,26 +277,20 @@ def lines(title: str, x_name: str, y_name: str, curves: Mapping[str, Curve], pla
     place = _placed(points, places)
     items, top = legend([(name, partial(marked_line, i)) for name, i in place.items()])
     across = Scale.over((a for a, _, _ in found), LEFT + INSET, RIGHT - INSET)
-    up, _ = _round_scale([e for _, b, c in found for e in (b - c, b + c)], top + 290 - INSET, top + 30 + INSET)
-    # Whole numbers, such as of rounds, have no halves between them.
-    whole = all(a.is_integer() for a, _, _ in found)
-    most = max(1, min(8, math.floor(across.high - across.low))) if whole else 8
-    frame, bottom = axes(across, up, x_name, y_name, inset=INSET, most=most)
+    up = Scale.around((e for _, b, c in found for e in (b - c, b + c)), top + 290 - INSET, top + 30 + INSET)
+    frame, bottom = axes(across, up, x_name, y_name, inset=INSET, most=across.most(a for a, _, _ in found))
     items += frame
     # Curves with a spread stand a little beside each other, or they would hide each other's.
     apart = min(4, 12 / len(points)) if spread else 0
     for k, (name, of) in enumerate(points.items()):
         aside = apart * (k - (len(points) - 1) / 2)
-        runs = [list(run) for there, run in groupby(of, _there) if there]
-        # The h0 makes a point between two gaps visible, as a dot.
-        path = "".join("M" + "L".join(f"{across(a) + aside:g} {up(b):g}" for a, b, _ in run) + "h0" for run in runs)
-        items.append(curve(place[name], path, name))
+        at = [(across(p[0]) + aside, up(p[1])) if _there(p) else None for p in of]
+        items.append(curve(place[name], joined(at), name))
         every = math.ceil(len(of) / MARKED)
         for j, (a, b, c) in enumerate(filter(_there, of)):
             words = f"{name}\n{x_name} {a:g}: {number(b)}" + (f" ± {number(c)}" if c else "")
             if c:
-                whisker = f"M{across(a) + aside - 4:g} {up(b - c):g}h8m-4 0V{up(b + c):g}m-4 0h8"
-                items.append(Shape(whisker, f"whisker c{place[name] % 4}", words))
+                items.append(whisker(place[name], across(a) + aside, up(b - c), up(b + c), words))
             here = mark(place[name], across(a) + aside, up(b), words)
             items.append(here if j % every == 0 else replace(here, kind="hover"))
     notes = [f"{name}: nothing to show." for name, of in points.items() if not any(map(_there, of))]
@@ -321,6 +316,5 @@ def _counted(name: str, values: Sequence[object]) -> str:
     return f"{name} ({len(values):,})"
 
 
-def _left_out(given: Iterable[Sequence[object]], kept: Iterable[Sequence[object]]) -> list[str]:
-    lost = sum(map(len, given)) - sum(map(len, kept))
-    return [f"Left out, as not finite: {lost:,}."] if lost else []
+def _lost(given: Iterable[Sequence[object]], kept: Iterable[Sequence[object]]) -> int:
+    return sum(map(len, given)) - sum(map(len, kept))
