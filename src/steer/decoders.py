@@ -1,0 +1,175 @@
+"""The decoders that are compared: each is what it changes in the settings of a run.
+
+A decoder that draws nothing writes one text for a prompt, however often it is asked: here such decoders begin with a
+drawn token (greedy, beams) or a drawn prefix (contrastive search), and the table says so.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from steer.config import PLAIN, Settings, UsageError
+from steer.guidance import parse
+from steer.records import Record
+
+Family = Literal["deterministic", "sampling", "temperature", "guidance", "steer", "ablation", "ranked", "own"]
+
+TEMPERATURES = (0.6, 0.8, 1.2, 1.4, 1.6)  # beside 1, which is plain nucleus sampling
+MOST = 10_000  # negatives: as many as the context holds
+KEYWORDS = 20
+RESERVED = ("real", "synthetic", "train", "baseline", "ceiling")  # what evaluation calls its sets
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A row of the comparison.
+
+    name: of its files. label: in tables. changes: dotted key of a setting -> its value here. matched: whether its
+    temperature is set so that it draws from distributions of the same mean entropy as plain nucleus sampling.
+    """
+
+    name: str
+    label: str
+    family: Family
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    matched: bool = False
+
+
+NUCLEUS = Decoder("nucleus", "nucleus .9", "sampling", PLAIN, "the rival")
+
+
+def standard(settings: Settings, keywords: Sequence[str]) -> list[Decoder]:
+    """Every decoder of the comparison; the first is the run's own. keywords: negatives for a group of concepts."""
+    steering = settings.guidance
+    dials = f"({steering.gamma:g}, {steering.start:g})"
+    own = Decoder("steer", f"STEER {dials}" if steering.formula == "steer(gamma, eta)" else steering.formula, "steer")
+    return [own, *_deterministic(), NUCLEUS, *_sampling(), *_guidance(), *_forms(dials), *_ablations(own, keywords)]
+
+
+def own(named: Mapping[str, str]) -> list[Decoder]:
+    """Formulas of the user's own, by name, drawn from as the others are, with the run's negatives.
+
+    Raises UsageError on a name that is taken and a formula that is none.
+    """
+    kept = {key: value for key, value in PLAIN.items() if key not in ("guidance", "negatives")}
+    try:
+        for formula in named.values():
+            parse(formula, {"gamma": 0.2, "eta": 0.4})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return [Decoder(name, text, "own", {**kept, "guidance": {"formula": text}}) for name, text in named.items()]
+
+
+def chosen(
+    settings: Settings, train: Sequence[Record], names: Sequence[str] | None, formulas: Sequence[str]
+) -> list[Decoder]:
+    """The decoders of a comparison: all of them or those that are named, and formulas given as NAME=FORMULA.
+
+    The run's own and plain nucleus sampling are always there. Raises UsageError.
+    """
+    named = {}
+    for one in formulas:
+        name, equals, formula = one.partition("=")
+        if not equals or not re.fullmatch(r"\w[\w.-]*", name) or name in RESERVED:
+            raise UsageError(f"--formula {one!r}: expected NAME=FORMULA, as in mine='domain + 0.3*(domain - base)'")
+        named[name] = formula
+    every = [*standard(settings, keywords([record.text for record in train])), *own(named)]
+    known = [one.name for one in every]
+    if twice := [name for name in named if known.count(name) > 1]:
+        raise UsageError(f"--formula {twice[0]}: there is a decoder of this name; choose another")
+    if names is None:
+        return every
+    if unknown := [name for name in names if name not in known]:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise UsageError(f"--decoders: unknown decoder {unknown[0]!r}; {hint}")
+    return [one for one in every if one.name in {every[0].name, NUCLEUS.name, *named, *names}]
+
+
+def keywords(texts: Sequence[str]) -> list[str]:
+    """The KEYWORDS words that tell these texts apart most: of the highest mean TF-IDF weight."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectoriser = TfidfVectorizer(max_df=0.5, token_pattern=r"\w{3,}")
+    try:
+        weights = vectoriser.fit_transform(texts).mean(0).A1
+    except ValueError:  # no word is left
+        return []
+    words = vectoriser.get_feature_names_out()
+    return [str(words[i]) for i in (-weights).argsort(kind="stable")[:KEYWORDS]]
+
+
+def _deterministic() -> list[Decoder]:
+    drawn = "writes one text for a prompt: its first token is drawn"
+    prefix = "writes one text for a prompt: its first three tokens are drawn"
+    return [
+        Decoder(name, label, "deterministic", {**PLAIN, **{f"sampling.{key}": v for key, v in sampling.items()}}, note)
+        for name, label, sampling, note in (
+            ("greedy", "greedy", {"temperature": 0, "prefix": 1}, drawn),
+            ("beam", "beam search, 4 beams", {"num_beams": 4, "prefix": 1}, drawn),
+            ("contrastive", "contrastive search .6, k 4", {"penalty_alpha": 0.6, "top_k": 4, "prefix": 3}, prefix),
+        )
+    ]
+
+
+def _sampling() -> list[Decoder]:
+    def plain(name: str, label: str, family: Family, **sampling: float) -> Decoder:
+        return Decoder(name, label, family, {**PLAIN, **{f"sampling.{key}": v for key, v in sampling.items()}})
+
+    return [
+        plain("ancestral", "ancestral", "sampling", top_p=1.0),
+        plain("top_k", "top-k 50", "sampling", top_p=1.0, top_k=50),
+        plain("min_p", "min-p .1", "sampling", top_p=1.0, min_p=0.1),
+        *(plain(f"temperature_{t:g}", f"nucleus .9, T {t:g}", "temperature", temperature=t) for t in TEMPERATURES),
+    ]
+
+
+def _guidance() -> list[Decoder]:
+    return [
+        Decoder(name, label, "guidance", _formula(formula), note)
+        for name, label, formula, note in (
+            ("cfg", "classifier-free guidance 1.5", "cfg(1.5)", ""),
+            ("contrastive_decoding", "contrastive decoding .5, mask .1", "contrastive_decoding(0.5)", ""),
+            ("coherence_boosting", "coherence boosting .5, last 8", "coherence_boosting(0.5, 8)", ""),
+            ("context_aware", "context-aware .5", "context_aware(0.5)", ""),
+            ("dexperts", "DExperts 1", "dexperts(1.0)", "anti-expert: the negated adapter"),
+        )
+    ]
+
+
+def _forms(dials: str) -> list[Decoder]:
+    """The three forms of STEER at the run's dials, also at the entropy of plain nucleus sampling."""
+    forms = {"steer": "STEER", "steer_authors": "STEER, authors'", "steer_printed": "STEER, as printed"}
+    made = []
+    for preset, label in forms.items():
+        changes = {"guidance.formula": f"{preset}(gamma, eta)"}
+        if preset != "steer":
+            made.append(Decoder(preset, f"{label} {dials}", "steer", changes))
+        made.append(Decoder(f"{preset}_matched", f"{label} {dials}, matched", "steer", changes, matched=True))
+    return made
+
+
+def _ablations(own: Decoder, keywords: Sequence[str]) -> list[Decoder]:
+    ranked = {"ranking.by": "likelihood_ratio", "ranking.factor": 4}
+    return [
+        Decoder(name, f"{own.label}: {label}", "ranked" if changes is ranked else "ablation", changes)
+        for name, label, changes in (
+            ("gamma_only", "γ alone", {"guidance.eta": 0.0}),
+            ("eta_only", "η alone", {"guidance.gamma": 0.0}),
+            ("mask", "with a mask of .1", {"guidance.alpha": 0.1}),
+            ("negatives_real", "real negatives", {"negatives.real_share": 1.0}),
+            ("negatives_synthetic", "synthetic negatives", {"negatives.real_share": 0.0}),
+            ("negatives_keywords", "keywords as negatives", {"negatives.texts": list(keywords)}),
+            ("negatives_0", "no negatives", {"negatives.count": 0}),
+            ("negatives_3", "3 negatives", {"negatives.count": 3}),
+            ("negatives_most", "as many negatives as fit", {"negatives.count": MOST}),
+            ("ranked", "the best of 4 by likelihood ratio", ranked),
+        )
+    ]
+
+
+def _formula(formula: str) -> dict[str, Any]:
+    return {**PLAIN, "guidance": {"formula": formula}}

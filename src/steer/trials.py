@@ -1,0 +1,166 @@
+"""Texts by other settings from a run's checkpoint: drawn once, kept, and found again.
+
+A trial lives in a folder named by the hash of everything that decides its texts, round by round: a search that was
+killed goes on where it stood, and two that work side by side find each other's. Copies and duplicates are noted and
+stay in, since what is looked at is the decoder and not the gates.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from filelock import FileLock
+
+from steer.config import Settings, changed, evaluation_settings
+from steer.evaluate import Evaluation
+from steer.evaluate.intervals import Estimate
+from steer.generate import BudgetError
+from steer.measure import corpus, measure
+from steer.records import Record, Sample
+from steer.run import Run
+
+FEWEST = 0.5  # of the texts asked for; whoever falls shorter would bring all others down to its size
+ATTEMPTS = 4  # texts drawn for each one wanted: a decoder that mostly writes what is no text is not waited for
+PROBE = 64  # texts from which a mean entropy is taken
+NEAR = 0.02  # nats; entropies as near as that are the same
+COLDEST, HOTTEST = 0.05, 5.0
+WORDS = 0.7  # of the words that as many real texts have: n-grams are counted over so many
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a decoder drew: its first `wanted` well-formed texts, or fewer where it fell short.
+
+    total: all texts drawn for them. refused: verdict -> how many.
+    """
+
+    settings: Settings
+    samples: tuple[Sample, ...]
+    wanted: int
+    total: int
+    refused: Mapping[str, int]
+
+    @property
+    def records(self) -> list[Record]:
+        return [sample.record for sample in self.samples]
+
+    @property
+    def entropy(self) -> float:
+        """Mean over all tokens of the entropy in nats of what they were drawn from."""
+        tokens = sum(len(sample.token_ids) for sample in self.samples)
+        return sum(sample.entropy * len(sample.token_ids) for sample in self.samples) / max(1, tokens)
+
+    def share(self, of: str) -> float:
+        """Of the texts, how many are near copies of a real text ("copy"), or of one before ("duplicate")."""
+        return sum(sample.near == of for sample in self.samples) / max(1, len(self.samples))
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials of one run, in a folder. metrics: what is measured, None the default scores. base: changes in all."""
+
+    run: Run
+    folder: Path
+    metrics: tuple[str, ...] | None = None
+    base: Mapping[str, Any] = field(default_factory=dict)
+
+    def draw(self, changes: Mapping[str, Any], samples: int, seed: int, name: str = "") -> Drawn:
+        """The first `samples` texts by the run's settings with these changes; what has been drawn before is read.
+
+        Asked for more later, the same trial goes on after its last round.
+        """
+        fixed = {
+            "seed": seed,
+            "generate.until": "count",
+            "generate.attempts": ATTEMPTS,
+            "gates.keep": ["copy", "duplicate"],
+        }
+        settings = changed(self.run.settings, {**fixed, **self.base, **changes})
+        folder = self.folder / self.key(settings)
+        settings = changed(settings, {"generate.count": samples})
+        generator = replace(self.run.drawing(settings, folder, name), logprobs=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            try:
+                drawn = generator.run()
+            except BudgetError:
+                drawn = generator.stored()
+        accepted = [sample for sample in drawn if sample.verdict == "accepted"][:samples]
+        refused: Counter[str] = Counter(sample.verdict for sample in drawn if sample.refused)
+        return Drawn(settings, tuple(accepted), samples, len(drawn), dict(refused))
+
+    def measure(self, point: Mapping[str, Any], *, samples: int, seed: int, part: str) -> dict[str, Estimate]:
+        """The scores of a decoder's texts against a part of the real ones; those of one seed are paired.
+
+        N-grams are counted over as many words in every trial of as many samples. Raises ValueError where the decoder
+        falls short of half of the texts.
+        """
+        drawn = self.draw(point, samples, seed)
+        if len(drawn.samples) < FEWEST * samples:
+            raise ValueError(f"only {len(drawn.samples)} of {drawn.total} texts were well-formed")
+        usual = fmean(len(record.text.split()) for record in self.run.records("train"))
+        words = int(WORDS * usual * samples)
+        made = judge(self.run, part, "trial", {"trial": drawn.records}, seed, self.metrics, words)
+        return made.estimates["synthetic"]
+
+    def matched(self, changes: Mapping[str, Any], entropy: float, seed: int, name: str) -> dict[str, Any]:
+        """The changes with the temperature at which the mean entropy is that, in nats, as far as PROBE texts tell.
+
+        By the secant method in the logarithm of the temperature, between COLDEST and HOTTEST.
+        """
+        tried: list[tuple[float, float]] = []  # temperature, entropy less the one that is sought
+        temperature = 1.0
+        for _ in range(8):
+            at = {**changes, "sampling.temperature": round(temperature, 3)}
+            off = self.draw(at, PROBE, seed, name).entropy - entropy
+            tried.append((at["sampling.temperature"], off))
+            if abs(off) <= NEAR:
+                break
+            temperature = min(HOTTEST, max(COLDEST, _next(tried)))
+        return {**changes, "sampling.temperature": min(tried, key=lambda one: abs(one[1]))[0]}
+
+    @cached_property
+    def _weights(self) -> dict[str, str]:
+        return self.run.weight_hashes()
+
+    def key(self, settings: Settings) -> str:
+        """What decides the texts, hashed: not how many are wanted of them, nor how quickly they come."""
+        free: Any = {"evaluate": True, "device": True, "generate": {"count", "lanes"}}
+        tree = settings.model_dump(mode="json", exclude=free)
+        tree["weights"] = self._weights
+        return hashlib.blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def judge(
+    run: Run,
+    part: str,
+    first: str,
+    records: Mapping[str, Sequence[Record]],
+    seed: int,
+    metrics: Sequence[str] | None = None,
+    words: int | None = None,
+) -> Evaluation:
+    """Sets of texts measured against a part of the run's real texts, as `steer evaluate` does."""
+    settings = evaluation_settings(run.settings.evaluate, {"metrics": metrics})
+    task = run.settings.task
+    given = {"real": run.records(part), "train": run.records("train")}
+    sets = {name: corpus(some, settings, task) for name, some in [*given.items(), *records.items()]}
+    return measure({"synthetic": sets.pop(first), **sets}, settings, seed=seed, words=words, progress=metrics is None)
+
+
+def _next(tried: Sequence[tuple[float, float]]) -> float:
+    """Where the entropy should be right, from the two nearest tries on both sides, or by a step where there is one."""
+    below = [one for one in tried if one[1] < 0]
+    above = [one for one in tried if one[1] >= 0]
+    if below and above:
+        (cold, under), (hot, over) = max(below), min(above)
+        # A little inside the bracket, so that a flat side does not hold it for ever.
+        part = min(0.9, max(0.1, -under / (over - under)))
+        return float(cold * (hot / cold) ** part)
+    return float(max(below)[0] * 1.4 if below else min(above)[0] / 1.4)

@@ -1,0 +1,171 @@
+"""A run's search: its own settings are where it starts, its checkpoint is behind every point.
+
+tune.json       the search and its conclusion (`steer.tune.conclusion`)
+figures.json    scores over γ and η for each form of STEER, and over one dial at a time (the paper's figures 3 and 4)
+grid.json       scores over axes of the user's own
+examples.json   some texts of every point
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from steer.config import UsageError, changed
+from steer.evaluate.catalogue import NAMES, chosen
+from steer.evaluate.score import strict
+from steer.guidance import domain
+from steer.pareto import Want
+from steer.records import write_json
+from steer.run import Run
+from steer.trials import Trials
+from steer.tune.conclusion import conclude, concluded
+from steer.tune.dials import ALWAYS, DIALS, ETA, GAMMA, Point, check, digest
+from steer.tune.plan import WANT, Plan, Trial
+from steer.tune.search import grid, search, sweep
+
+FORMS = ("steer", "steer_authors", "steer_printed")
+# The paper's dials go from 0 to 1; beyond, to see where it ends. Its figures are made of 50 texts a point.
+GAMMAS, ETAS, COUNTS = (0.0, 0.2, 0.4, 0.8, 1.2), (0.0, 0.2, 0.4, 0.8, 1.2), (1.0, 3.0, 5.0, 10.0, 20.0)
+PAPER_SAMPLES, PAPER_DIALS = 50, 0.4
+SHOWN = ("unique_ngram_ratio", "ngram_diversity", "adversarial_auroc", "coverage", "calibrated_authenticity")
+EXAMPLES = 6
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a run's searches have in common.
+
+    Raises UsageError where γ 0 and η 0 are not plain sampling, ImportError without optuna.
+    """
+
+    run: Run
+    store: Path
+    want: Want = WANT
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if find_spec("optuna") is None:
+            raise ImportError("steer tune needs: pip install 'steer-text[tune]'")
+        plain = changed(self.run.settings, {GAMMA: 0.0, ETA: 0.0, "guidance.alpha": 0.0, "guidance.strength": 1.0})
+        if plain.guidance.resolve() != 1.0 * domain:
+            raise UsageError(
+                f"the run's formula {plain.guidance.formula} is not plain sampling where gamma and eta are 0: "
+                "tune a run of guidance.formula='steer(gamma, eta)'"
+            )
+
+    def plan(self, **options: Any) -> Plan:
+        """With the run's own settings as the defaults of all dials."""
+        defaults = {name: own for name in DIALS if (own := self._own(name)) is not None}
+        options = {"want": self.want, "seed": self.seed, "about": self._about, **options}
+        named = {*ALWAYS, *options.get("dials", ())}
+        return Plan(defaults={name: value for name, value in defaults.items() if name in named}, **options)
+
+    def conclude(self, plan: Plan) -> dict[str, Any]:
+        """Search, conclude, write tune.json; what was concluded from the same plan stands as it is."""
+        if (known := concluded(plan, self.store)) is None:
+            bench = self._bench(plan.want.scores)
+            search(bench, plan, self.store)
+            known = conclude(bench, plan, self.store)
+            rows = (*known.trials, *known.rivals)
+            drawn = [(dict(row.point), row.samples) for row in rows if row.state != "failed"]
+            self._examples(bench, "search", drawn, self.seed)
+        return known.to_json()
+
+    def figures(self, samples: int = PAPER_SAMPLES) -> dict[str, Any]:
+        """A grid of γ and η for each form of STEER, and γ, η and the number of negatives one at a time."""
+        axes = {GAMMA: GAMMAS, ETA: ETAS}
+        made: dict[str, Any] = {"samples": samples, "forms": {}, "sweeps": {}}
+        for form in FORMS:
+            bench = self._bench(SHOWN, {"guidance.formula": f"{form}(gamma, eta)"})
+            plan = self.plan(samples=samples, first=0, about=f"{self._about} {form}")
+            made["forms"][form] = self._cells(bench, form, grid(bench, axes, plan, self.store).values(), samples)
+        bench = self._bench(SHOWN)
+        for dial, values, fixed in (
+            (GAMMA, GAMMAS, {ETA: 0.0}),
+            (ETA, ETAS, {GAMMA: 0.0}),
+            ("negatives.count", COUNTS, {GAMMA: PAPER_DIALS, ETA: PAPER_DIALS}),
+        ):
+            plan = self.plan(samples=samples, first=0, dials=(*ALWAYS, dial))
+            plan = replace(plan, defaults={**plan.defaults, **fixed})
+            swept = sweep(bench, {dial: values}, plan, self.store)[dial]
+            made["sweeps"][dial] = self._cells(bench, dial, swept.values(), samples)
+        write_json(self.store / "figures.json", made)
+        return made
+
+    def grid(self, axes: Mapping[str, Sequence[float]], samples: int) -> dict[str, Any]:
+        """Every combination of the axes' values."""
+        check(axes)
+        bench = self._bench((*SHOWN, *self.want.scores))
+        plan = self.plan(samples=samples, first=0, dials=(*ALWAYS, *axes))
+        cells = self._cells(bench, "grid", grid(bench, axes, plan, self.store).values(), samples)
+        made = {"samples": samples, "axes": {name: list(values) for name, values in axes.items()}, "cells": cells}
+        write_json(self.store / "grid.json", made)
+        return made
+
+    def _cells(self, bench: Trials, name: str, trials: Iterable[Trial], samples: int) -> list[dict[str, Any]]:
+        rows = [_told(trial) for trial in trials]
+        self._examples(bench, name, [(row["point"], samples) for row in rows if row["state"] == "complete"], self.seed)
+        return rows
+
+    def _bench(self, scores: Sequence[str], base: Mapping[str, Any] | None = None) -> Trials:
+        measured = chosen([name for name in dict.fromkeys(scores) if name in NAMES])
+        return Trials(self.run, self.store / "drawn", tuple(measured), base or {})
+
+    @property
+    def _about(self) -> str:
+        """Everything that decides the scores beside the dials."""
+        bench, neutral = self._bench(()), {name: dial.default for name, dial in DIALS.items()}
+        evaluation = self.run.settings.evaluate.model_dump(mode="json")
+        return digest([bench.key(changed(self.run.settings, neutral)), evaluation])
+
+    def _own(self, name: str) -> float | None:
+        section, _, key = name.partition(".")
+        settings = self.run.settings
+        return settings.guidance.start if name == ETA else float(getattr(getattr(settings, section), key))
+
+    def _examples(self, bench: Trials, name: str, points: Iterable[tuple[Point, int]], seed: int) -> None:
+        """Some texts of every point, which have been drawn already."""
+        rows = []
+        for point, samples in points:
+            drawn = bench.draw(point, min(EXAMPLES, samples), seed)
+            rows.append({"point": dict(point), "texts": [record.text for record in drawn.records]})
+        write_json(self.store / "examples" / f"{name}.json", rows)
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    scores = {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in trial.scores.items()}
+    told: dict[str, Any] = strict(
+        {"point": dict(trial.point), "state": trial.state, "reason": trial.reason, "scores": scores}
+    )
+    return told
+
+
+def parse_budget(text: str) -> float:
+    """ "30m", "2h", "90s" or seconds -> seconds. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if found is None or not float(found[1]):
+        raise UsageError(f"--budget {text!r}: expected a time, as in 30m, 2h or 90s")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def parse_axes(given: Sequence[str]) -> dict[str, list[float]]:
+    """["gamma=0,0.5,1", ...] -> dial -> values. Raises UsageError."""
+    axes = {}
+    for one in given:
+        name, equals, values = one.partition("=")
+        try:
+            axes[dial(name)] = [float(value) for value in values.split(",")]
+        except ValueError as error:
+            why = f" ({error})" if equals and "float" not in str(error) else ""
+            raise UsageError(f"--grid {one!r}: expected DIAL=VALUE,VALUE,... as in gamma=0,0.5,1{why}") from None
+    return axes
+
+
+def dial(name: str) -> str:
+    """A dial by its name, with or without its section. Raises ValueError."""
+    long = next((known for known in DIALS if known.rpartition(".")[2] == name), name)
+    check([long])
+    return long
