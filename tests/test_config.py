@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steer import guidance as g
-from steer.config import Settings, UsageError, differences, load_settings
+from steer.config import PLAIN, Settings, UsageError, changed, differences, load_settings
 from steer.task import Task
 
 MISSPELT = {
@@ -74,11 +74,11 @@ def test_a_setting_like_no_other_is_answered_with_all(file):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("guidance.eta=nan", "guidance.eta: input should be a finite number (given: 'nan')"),
+        ("guidance.eta=nan", "guidance.eta: 'nan' came: expected a number, or auto(duplicates=0.02)"),
         ("guidance.eta=.nan", "guidance.eta: input should be a finite number (given: nan)"),
         ("guidance.gamma=-inf", "guidance.gamma: input should be a finite number"),
         ("guidance=steer(0.2, nan)", "eta is nan; expected a finite number"),
-        ("guidance.eta=much", "guidance.eta: input should be a valid number"),
+        ("guidance.eta=much", "guidance.eta: 'much' came: expected a number, or auto(duplicates=0.02)"),
         ("guidance=domian", "unknown name 'domian'; did you mean 'domain'?"),
         ("guidance=steer(gamma, etta)", "unknown name 'etta'; did you mean 'eta'?"),
         ("guidance=streer(0.2)", "unknown name 'streer'; did you mean 'steer'?"),
@@ -251,3 +251,86 @@ def test_settings_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         settings.guidance.gamma = 1.0
     assert math.isfinite(settings.guidance.gamma)
+
+
+# -- the dials that a formula need not name ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["guidance.alpha=0"], g.steer()),
+        (["guidance.strength=1"], g.steer()),
+        (["guidance.alpha=0.1"], g.steer() | g.Mask(g.domain, alpha=0.1)),
+        (["guidance.strength=0.5"], g.steer().scaled(0.5)),
+        (["guidance.strength=0.5", "guidance.alpha=0.1"], g.steer().scaled(0.5) | g.Mask(g.domain.at(0.5), alpha=0.1)),
+        (["guidance=dexperts", "guidance.strength=2"], g.dexperts().scaled(2)),
+        (["guidance=base", "guidance.strength=2"], 1.0 * g.base),
+        (["guidance=contrastive_decoding(0.5)", "guidance.alpha=0"], g.contrastive_decoding(0.5)),
+    ],
+    ids=str,
+)
+def test_alpha_and_strength_act_on_any_formula(file, overrides, expected):
+    assert load_settings(file(), overrides).guidance.resolve() == expected
+
+
+def test_a_formula_has_one_mask(file):
+    said = refusal(file(), "guidance=contrastive_decoding(0.5)", "guidance.alpha=0.3")
+    assert "alpha" in said
+    assert "mask" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("guidance.alpha=1.5", "guidance.alpha: input should be less than or equal to 1"),
+        ("guidance.alpha=-0.1", "guidance.alpha: input should be greater than or equal to 0"),
+        ("guidance.strength=inf", "guidance.strength: input should be a finite number"),
+        ("gates.keep=[copies]", "gates.keep.0: input should be 'copy' or 'duplicate'"),
+        ("negatives.form=table", "negatives.form: input should be 'texts', 'pairs' or 'list'"),
+        ("finetune.companions_by=chance", "finetune.companions_by: input should be 'random', 'nearest' or 'echo'"),
+        ("sampling={num_beams: 4, penalty_alpha: .6}", "sampling: num_beams and penalty_alpha are two ways to search"),
+        ("sampling.penalty_alpha=0.6", "sampling: penalty_alpha is contrastive search: top_k says"),
+        ("sampling.prefix=1", "sampling: prefix is for a decoder that draws nothing"),
+        ("ranking.by=likelyhood_ratio", "ranking.by: expected none, likelihood_ratio, column:NAME or FILE.py:FUNCTION"),
+        ("ranking.by='column:'", "ranking.by: expected none, likelihood_ratio"),
+        ("ranking.by=rewards.py", "ranking.by: expected none, likelihood_ratio"),
+        ("ranking.by='rewards.py:'", "ranking.by: expected none, likelihood_ratio"),
+        ("ranking.by='rewards.txt:length'", "ranking.by: expected none, likelihood_ratio"),
+        ("ranking.factor=1", "ranking.factor: input should be greater than or equal to 2"),
+    ],
+)
+def test_what_decoders_are_made_of_is_refused_by_name_too(file, override, said):
+    assert said in refusal(file(), override)
+
+
+@pytest.mark.parametrize("by", ["none", "likelihood_ratio", "column:score", "rewards.py:length", "my/own.py:score"])
+def test_a_reward_is_named_in_one_of_four_ways(file, by):
+    settings = load_settings(file(), [f"ranking.by={by}"])
+    assert settings.ranking.by == by
+    assert settings.ranking.column == ("score" if by == "column:score" else None)
+
+
+def test_settings_are_changed_by_dotted_keys():
+    settings = Settings.model_validate({"task": {"data": "d"}, "guidance": {"eta": 0.5}, "negatives": {"texts": ["a"]}})
+    other = changed(settings, {"guidance.gamma": 0.7, "negatives": {"count": 3}, "seed": 2})
+    assert (other.guidance.gamma, other.guidance.eta, other.seed) == (0.7, 0.5, 2)
+    assert (other.negatives.count, other.negatives.texts) == (3, ())  # a section is replaced whole
+    assert changed(settings, {}) == settings
+    with pytest.raises(UsageError, match=r"settings: sampling.top_p: input should be greater than 0"):
+        changed(settings, {"sampling.top_p": 0})
+
+
+def test_plain_nucleus_sampling_is_the_same_whatever_it_was_before():
+    tree = {
+        "guidance": {"formula": "cfg(2)", "alpha": 0.1, "strength": 2.0},
+        "sampling": {"temperature": 0, "prefix": 3, "top_k": 9, "max_new_tokens": 7},
+        "negatives": {"texts": ["a"], "form": "list"},
+        "ranking": {"by": "likelihood_ratio"},
+    }
+    plain = changed(Settings.model_validate({"task": {"data": "d"}, **tree}), PLAIN)
+    bare = changed(Settings(task=Task(data="d")), PLAIN)
+    assert changed(plain, {"sampling.max_new_tokens": None}) == bare
+    assert plain.sampling.max_new_tokens == 7  # how long a text may be is no matter of the decoder
+    assert plain.guidance.resolve() == 1.0 * g.domain
+    assert (plain.negatives.count, plain.sampling.top_p, plain.sampling.temperature) == (0, 0.9, 1)

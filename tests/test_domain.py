@@ -300,6 +300,37 @@ def test_companions_are_drawn_at_random_unless_the_nearest_are_asked_for():
     assert examples(PLAIN, RECORDS, companions=0.0) == alone
 
 
+def test_an_echo_has_the_text_itself_among_its_companions_every_other_time():
+    tokens = tokenizer()
+    texts = [f"{word} stars" for word in toy.WORDS[:40]]
+    records = [Record(f"r{i}", {"text": text}, text) for i, text in enumerate(texts)]
+    pair = SimpleNamespace(tokenizer=tokens, context_limit=None)
+    settings = Finetuning(companions=1.0, companions_by="echo")
+    rows = _examples(PLAIN, records, pair, settings, "texts", 0)
+    assert rows == _examples(PLAIN, records, pair, settings, "texts", 0)
+    numbers, echoed = set(), 0
+    for row, record in zip(rows, records, strict=True):
+        words = tokens.decode(row["input_ids"][: row["labels"].count(-100)]).removesuffix("Write a text.").split()
+        shown = [" ".join(pair) for pair in zip(words[::2], words[1::2], strict=True)]
+        assert len(set(shown)) == len(shown)
+        assert set(shown) <= set(texts)
+        numbers.add(len(shown))
+        echoed += record.text in shown
+    assert min(numbers) == 1
+    assert max(numbers) == COMPANIONS
+    assert 10 < echoed < 30
+
+
+@pytest.mark.parametrize("form", ["pairs", "list"])
+@pytest.mark.parametrize("limit", [12, 24, 40])
+def test_companions_of_any_form_never_overflow_the_context(form, limit):
+    pair = SimpleNamespace(tokenizer=tokenizer(), context_limit=limit)
+    rows, plain = (_examples(PLAIN, RECORDS, pair, Finetuning(companions=share), form, 0) for share in (1.0, 0.0))
+    assert max(len(row["input_ids"]) for row in rows) <= limit
+    assert len(rows) == len(plain)
+    assert rows != plain
+
+
 @pytest.mark.parametrize("form", ["texts", "pairs", "list"])
 def test_companions_stand_in_the_form_of_the_negatives(form):
     tokens = tokenizer()

@@ -11,9 +11,9 @@ import toy
 
 from steer import guidance as g
 from steer.config import Gates, Generation, Negatives, Sampling
+from steer.convergence import PATIENCE, converged, convergence
 from steer.engine import sampling
 from steer.engine.requests import Completion
-from steer.convergence import PATIENCE, converged, convergence
 from steer.generate import BudgetError, Generator, generate
 from steer.records import Record, Sample
 from steer.similarity import CopyFinder

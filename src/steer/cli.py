@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steer.terminal import comparison_table, number, recommendation, score_table
+
 if TYPE_CHECKING:
     from steer.run import Run
 
@@ -153,7 +155,7 @@ def evaluate(
     if as_json:
         _print(result, True, "")
     else:
-        _table(result)
+        score_table(result)
         for what, written in (("report", html), ("figures", figures)):
             if written:
                 typer.echo(f"{what}: {written}")
@@ -212,6 +214,107 @@ def report(folder: RunFolder, as_json: Json = False, verbose: Verbose = False) -
     _print({"report": str(path)}, as_json, str(path))
 
 
+@app.command()
+def compare(
+    folder: RunFolder,
+    samples: Annotated[int, typer.Option(min=2, help="texts by each decoder")] = 500,
+    decoders: Annotated[str | None, typer.Option(help="names with commas between (default: all; --list shows)")] = None,
+    formula: Annotated[list[str] | None, typer.Option(metavar="NAME=FORMULA", help="one of your own, beside")] = None,
+    train_sizes: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="instead: how scores grow with the training texts")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="show the decoders there are, and draw nothing")] = False,
+    out: Annotated[Path | None, typer.Option(help="where (default: RUN/compare, or RUN/sizes)")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Decoders side by side from one checkpoint, or training sizes: tables, tests, figures; resumable."""
+    _set_verbose(verbose)
+    from steer.decoders import chosen
+    from steer.run import Run
+
+    run = Run.open(folder)
+    wanted = chosen(run.settings, run.records("train"), _listed(decoders), formula or [])
+    if listed:
+        _print({one.name: one.label for one in wanted}, as_json, "\n".join(f"{d.name:22} {d.label}" for d in wanted))
+        return
+    if train_sizes is not None:
+        from steer.sizes import grow, parse_sizes
+
+        where = out or folder / "sizes"
+        result = grow(run, parse_sizes(train_sizes), where, samples, seed)
+    else:
+        from steer.compare import compare as side_by_side
+
+        where = out or folder / "compare"
+        result = side_by_side(run, wanted, where, samples, seed).to_json()
+    from steer.report.comparison import write_comparison
+
+    page = write_comparison(where)
+    if as_json:
+        _print(result, True, "")
+    else:
+        comparison_table(result)
+        typer.echo(f"texts:  {where / 'texts'}\nscores: {where / 'compare.json'}\npage:   {page}")
+
+
+@app.command()
+def tune(
+    folder: RunFolder,
+    want: Annotated[
+        str | None, typer.Option(help='the goal, as in "calibrated_authenticity >= 0.95, maximise coverage"')
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="points to try")] = 40,
+    samples: Annotated[int | None, typer.Option(min=2, help="texts a point (default: 200, of --paper 50)")] = None,
+    dials: Annotated[str | None, typer.Option(help="what is turned (default: gamma,eta,top_p,temperature)")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(metavar="DIAL=V,V,...", help="instead: measure every combination of these")
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="instead: grids of γ and η, and one dial at a time")] = False,
+    budget: Annotated[str | None, typer.Option(metavar="TIME", help="begin no point after 30m, 2h, 90s")] = None,
+    out: Annotated[Path | None, typer.Option(help="where (default: RUN/tune)")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Search γ, η, sampling and negatives for the best trade-off: a front, a knee, a recommended point; resumable."""
+    _set_verbose(verbose)
+    from steer.config import UsageError
+    from steer.evaluate.catalogue import NAMES
+    from steer.pareto import Want
+    from steer.run import Run
+    from steer.tune import WANT
+    from steer.tune.of_run import PAPER_SAMPLES, Tuning, dial, parse_axes, parse_budget
+
+    if grid and paper:
+        raise UsageError("--grid and --paper are two things to measure: ask for one of them")
+    try:
+        goal = Want.parse(want, NAMES) if want else WANT
+        turned = tuple(dial(name) for name in _listed(dials) or ())
+    except ValueError as error:
+        raise UsageError(f"{'--want' if want else '--dials'}: {error}") from None
+    where = out or folder / "tune"
+    tuning = Tuning(Run.open(folder), where, goal, seed)
+    if paper:
+        result = tuning.figures(samples or PAPER_SAMPLES)
+    elif grid:
+        result = tuning.grid(parse_axes(grid), samples or 200)
+    else:
+        limit = parse_budget(budget) if budget else None
+        options = {"dials": turned} if turned else {}
+        result = tuning.conclude(tuning.plan(trials=trials, samples=samples or 200, budget=limit, **options))
+    from steer.report.tuning import write_tuning
+
+    page = write_tuning(where)
+    if as_json:
+        _print(result, True, "")
+    else:
+        if not (paper or grid):
+            recommendation(result)
+        typer.echo(f"page: {page}")
+
+
 def _make(file: Path, overrides: list[str] | None, out: Path | None, until: str, verbose: bool) -> "Run":
     _set_verbose(verbose)
     from steer.config import load_settings
@@ -232,7 +335,7 @@ def _show_scores(folder: Path, as_json: bool) -> dict[str, Any]:
         from steer.report import is_first
 
         first = {name: score for name, score in metrics["scores"].items() if is_first(name)} or metrics["scores"]
-        _table({**metrics, "scores": first})
+        score_table({**metrics, "scores": first})
         rest = len(metrics["scores"]) - len(first)
         typer.echo(
             f"texts:  {folder / 'synthetic.jsonl'}\n"
@@ -280,7 +383,7 @@ def _hold(gates: dict[str, float], metrics: dict[str, Any]) -> None:
         score = metrics["scores"][name]
         value, above = score["value"], score["higher_is_better"]
         if value is None or (value < limit if above else value > limit):
-            failed.append(f"{name} is {_number(value)}, expected {'at least' if above else 'at most'} {limit:g}")
+            failed.append(f"{name} is {number(value)}, expected {'at least' if above else 'at most'} {limit:g}")
     if failed:
         typer.echo(f"steer: {'; '.join(failed)}", err=True)
         raise typer.Exit(3)
@@ -302,56 +405,6 @@ def _rivals(files: list[Path], embeddings: list[Path]) -> dict[str, tuple[Path, 
     ]
     given: list[Path | None] = [*embeddings] or [None for _ in files]
     return {name: (file, array) for name, file, array in zip(names, files, given, strict=True)}
-
-
-SHOWN = 5  # suspects
-TOSSED = ("adversarial_auroc", "membership_auroc")  # scores of which a coin toss is the best
-
-
-def _table(metrics: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rivals = metrics["rivals"]
-    heads = ("score", "value", "95% interval", "better", "real vs real", *rivals)
-    table = Table(*heads, box=None, header_style="bold")
-    for name, s in metrics["scores"].items():
-        better = "higher" if s["higher_is_better"] else "0.5" if name.partition("[")[0] in TOSSED else "lower"
-        interval = f"{_number(s['low'])} to {_number(s['high'])}" if s["low"] is not None else ""
-        value = _number(s["value"]) if s["value"] is not None else f"none ({s.get('reason')})"
-        # As plain text: the brackets in a score's name are no markup.
-        theirs = [Text(_rival(rival, name)) for rival in rivals.values()]
-        table.add_row(Text(name), value, interval, better, _number(s["ceiling"]), *theirs)
-    # Without a terminal no line is cut: someone reads it from a log.
-    console = Console(width=None if sys.stdout.isatty() else 140 + 12 * len(rivals), highlight=False)
-    console.print(table)
-    if rivals:
-        console.print(
-            "* differs from the synthetic texts by more than chance, all comparisons taken together (p < .05)"
-        )
-    suspects = metrics.get("suspects", [])
-    copies = [one for one in suspects if one["reason"] != "distance"]
-    for one in copies[:SHOWN]:
-        where = f"text {one['row'] + 1} copies source {one['source'] + 1}"
-        console.print(f"{where}: {one['reason']} {one['similarity']:.2f}")
-    if len(copies) > SHOWN:
-        console.print(f"and {len(copies) - SHOWN} more texts that copy one (--json lists them)")
-    if near := len(suspects) - len(copies):
-        console.print(
-            f"{near} texts lie as near to a source as the closest 5% of held-out texts do (--json lists them)"
-        )
-    for note in metrics["notes"]:
-        console.print(Text(f"note: {note}"))
-
-
-def _rival(rival: dict[str, Any], name: str) -> str:
-    adjusted = rival["differences"].get(name, {}).get("adjusted")
-    return _number(rival["scores"][name]["value"]) + ("*" if adjusted is not None and adjusted < 0.05 else "")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _print(value: dict[str, Any], as_json: bool, line: str) -> None:
@@ -404,7 +457,7 @@ def main(arguments: list[str] | None = None, exit: Callable[[int], Any] = sys.ex
         typer.echo("stopped", err=True)
         return exit(130)
     except KeyboardInterrupt:
-        resumed = given[:1] and given[0] in ("run", "finetune", "generate")
+        resumed = given[:1] and given[0] in ("run", "finetune", "generate", "compare", "tune")
         typer.echo("stopped; the same command goes on from here" if resumed else "stopped", err=True)
         return exit(130)
     except Exception as error:

@@ -121,6 +121,9 @@ def judged(
     sizes: Mapping[str, int] | None = None,
 ) -> Comparison:
     """Write what was drawn into the folder, and measure it. sizes: of the training set behind each decoder."""
+    for left in (folder / "texts").glob("*.jsonl"):
+        if left.stem not in drawn:
+            left.unlink()
     for name, one in drawn.items():
         write_jsonl(folder / "texts" / f"{name}.jsonl", rows(one.records))
     short = {name: one for name, one in drawn.items() if len(one.samples) < FEWEST * samples}
@@ -186,12 +189,14 @@ def differences(mine: Mapping[str, Estimate], others: Mapping[str, Estimate]) ->
 
 
 def _adjusted(found: Mapping[str, Mapping[str, Difference]]) -> dict[str, dict[str, Difference]]:
-    """Corrected for all that are looked at together."""
-    adjusted = holm({(name, score): one.p for name, row in found.items() for score, one in row.items()})
-    return {
-        name: {score: replace(one, adjusted=adjusted[name, score]) for score, one in row.items()}
-        for name, row in found.items()
-    }
+    """Corrected for all decoders, each score being a question of its own (Holm 1979)."""
+    made: dict[str, dict[str, Difference]] = {name: {} for name in found}
+    for score in {score: None for row in found.values() for score in row}:
+        column = {name: row[score] for name, row in found.items() if score in row}
+        adjusted = holm({name: one.p for name, one in column.items()})
+        for name, one in column.items():
+            made[name][score] = replace(one, adjusted=adjusted[name])
+    return made
 
 
 def _column(estimates: Mapping[str, Mapping[str, Estimate]], score: str) -> dict[str, Estimate]:

@@ -1,6 +1,7 @@
 """The settings of a run: one YAML file, dotted overrides on top, unknown keys refused with the nearest known one."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,14 +63,18 @@ class Steering(_Section):
 
     formula: str = "steer(gamma, eta)"
     gamma: Weight = 0.2
-    eta: Weight | str = 0.4
+    eta: float | str = 0.4
     alpha: Share = 0.0
     strength: Weight = 1.0
 
-    @field_validator("eta")
+    @field_validator("eta", mode="before")
     @classmethod
-    def _held(cls, value: float | str) -> float | str:
-        return str(Target.parse(value)) if isinstance(value, str) else value
+    def _held(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return str(Target.parse(value))
+        if isinstance(value, int | float) and not math.isfinite(value):
+            raise ValueError("input should be a finite number")
+        return value
 
     @model_validator(mode="after")
     def _reads(self) -> "Steering":
@@ -90,9 +95,10 @@ class Steering(_Section):
 
     def resolve(self, eta: float | None = None) -> Guidance:
         """The formula with this η, that of the first round if none is given."""
-        guidance = parse(self.formula, {"gamma": self.gamma, "eta": self.start if eta is None else eta}).scaled(
-            self.strength
-        )
+        dials = {"gamma": self.gamma, "eta": self.start if eta is None else eta}
+        guidance = parse(self.formula, dials).scaled(self.strength)
+        if self.alpha and guidance.mask:
+            raise ValueError(f"alpha is {self.alpha:g}, and the formula {self.formula!r} has a mask of its own")
         return guidance | Mask(domain.at(self.strength), alpha=self.alpha) if self.alpha else guidance
 
 
@@ -149,7 +155,7 @@ class Negatives(_Section):
     numbered list.
     """
 
-    count: int = Field(10, ge=0)
+    count: int = Field(3, ge=0)
     real_share: Share = 0.5
     texts: tuple[str, ...] = ()
     form: Form = "texts"
@@ -369,6 +375,10 @@ def _locate(tree: dict[str, Any], folder: Path) -> None:
         if isinstance(section, dict) and isinstance(name := section.get(key), str) and name != "steer-nano":
             path = folder / Path(name).expanduser()
             section[key] = str(path.resolve()) if name and path.exists() else name
+    if isinstance(ranking := tree.get("ranking"), dict) and isinstance(by := ranking.get("by"), str):
+        file, colon, function = by.rpartition(":")
+        if file.endswith(".py") and (path := folder / Path(file).expanduser()).is_file():
+            ranking["by"] = f"{path.resolve()}{colon}{function}"
 
 
 def _override(tree: dict[str, Any], override: str) -> None:

@@ -18,6 +18,7 @@ Family = Literal["deterministic", "sampling", "temperature", "guidance", "steer"
 
 TEMPERATURES = (0.6, 0.8, 1.2, 1.4, 1.6)  # beside 1, which is plain nucleus sampling
 MOST = 10_000  # negatives: as many as the context holds
+COUNTS = (0, 1, 10)  # negatives
 KEYWORDS = 20
 RESERVED = ("real", "synthetic", "train", "baseline", "ceiling")  # what evaluation calls its sets
 
@@ -44,23 +45,33 @@ NUCLEUS = Decoder("nucleus", "nucleus .9", "sampling", PLAIN, "the rival")
 def standard(settings: Settings, keywords: Sequence[str]) -> list[Decoder]:
     """Every decoder of the comparison; the first is the run's own. keywords: negatives for a group of concepts."""
     steering = settings.guidance
+    masked = steering.resolve().mask is not None
     dials = f"({steering.gamma:g}, {steering.start:g})"
     own = Decoder("steer", f"STEER {dials}" if steering.formula == "steer(gamma, eta)" else steering.formula, "steer")
-    return [own, *_deterministic(), NUCLEUS, *_sampling(), *_guidance(), *_forms(dials), *_ablations(own, keywords)]
+    return [
+        own,
+        *_deterministic(),
+        NUCLEUS,
+        *_sampling(),
+        *_guidance(),
+        *_forms(dials),
+        *_ablations(own, keywords, masked),
+    ]
 
 
-def own(named: Mapping[str, str]) -> list[Decoder]:
-    """Formulas of the user's own, by name, drawn from as the others are, with the run's negatives.
+def own(named: Mapping[str, str], settings: Settings) -> list[Decoder]:
+    """Formulas of the user's own, by name, drawn from as the others are, with the run's dials and negatives.
 
     Raises UsageError on a name that is taken and a formula that is none.
     """
     kept = {key: value for key, value in PLAIN.items() if key not in ("guidance", "negatives")}
     try:
         for formula in named.values():
-            parse(formula, {"gamma": 0.2, "eta": 0.4})
+            parse(formula, {"gamma": settings.guidance.gamma, "eta": settings.guidance.start})
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return [Decoder(name, text, "own", {**kept, "guidance": {"formula": text}}) for name, text in named.items()]
+    kept |= {"guidance.alpha": 0.0, "guidance.strength": 1.0}
+    return [Decoder(name, text, "own", {**kept, "guidance.formula": text}) for name, text in named.items()]
 
 
 def chosen(
@@ -75,8 +86,10 @@ def chosen(
         name, equals, formula = one.partition("=")
         if not equals or not re.fullmatch(r"\w[\w.-]*", name) or name in RESERVED:
             raise UsageError(f"--formula {one!r}: expected NAME=FORMULA, as in mine='domain + 0.3*(domain - base)'")
+        if name in named:
+            raise UsageError(f"--formula {name} came twice: give each a name of its own")
         named[name] = formula
-    every = [*standard(settings, keywords([record.text for record in train])), *own(named)]
+    every = [*standard(settings, keywords([record.text for record in train])), *own(named, settings)]
     known = [one.name for one in every]
     if twice := [name for name in named if known.count(name) > 1]:
         raise UsageError(f"--formula {twice[0]}: there is a decoder of this name; choose another")
@@ -123,7 +136,10 @@ def _sampling() -> list[Decoder]:
         plain("ancestral", "ancestral", "sampling", top_p=1.0),
         plain("top_k", "top-k 50", "sampling", top_p=1.0, top_k=50),
         plain("min_p", "min-p .1", "sampling", top_p=1.0, min_p=0.1),
-        *(plain(f"temperature_{t:g}", f"nucleus .9, T {t:g}", "temperature", temperature=t) for t in TEMPERATURES),
+        *(
+            plain(f"temperature_{t:g}".replace(".", "_"), f"nucleus .9, T {t:g}", "temperature", temperature=t)
+            for t in TEMPERATURES
+        ),
     ]
 
 
@@ -134,7 +150,7 @@ def _guidance() -> list[Decoder]:
             ("cfg", "classifier-free guidance 1.5", "cfg(1.5)", ""),
             ("contrastive_decoding", "contrastive decoding .5, mask .1", "contrastive_decoding(0.5)", ""),
             ("coherence_boosting", "coherence boosting .5, last 8", "coherence_boosting(0.5, 8)", ""),
-            ("context_aware", "context-aware .5", "context_aware(0.5)", ""),
+            ("context_aware", "context-aware 1", "context_aware(1.0)", ""),
             ("dexperts", "DExperts 1", "dexperts(1.0)", "anti-expert: the negated adapter"),
         )
     ]
@@ -144,30 +160,34 @@ def _forms(dials: str) -> list[Decoder]:
     """The three forms of STEER at the run's dials, also at the entropy of plain nucleus sampling."""
     forms = {"steer": "STEER", "steer_authors": "STEER, authors'", "steer_printed": "STEER, as printed"}
     made = []
+    # A temperature is nothing to a run that draws nothing.
+    drawn = {"sampling.prefix": 0, "sampling.num_beams": 1, "sampling.penalty_alpha": 0.0}
     for preset, label in forms.items():
         changes = {"guidance.formula": f"{preset}(gamma, eta)"}
         if preset != "steer":
             made.append(Decoder(preset, f"{label} {dials}", "steer", changes))
-        made.append(Decoder(f"{preset}_matched", f"{label} {dials}, matched", "steer", changes, matched=True))
+        made.append(Decoder(f"{preset}_matched", f"{label} {dials}, matched", "steer", changes | drawn, matched=True))
     return made
 
 
-def _ablations(own: Decoder, keywords: Sequence[str]) -> list[Decoder]:
+def _ablations(own: Decoder, keywords: Sequence[str], masked: bool) -> list[Decoder]:
+    """masked: the run's formula has a mask of its own."""
+    none_by_hand: dict[str, Any] = {"negatives.texts": []}
     ranked = {"ranking.by": "likelihood_ratio", "ranking.factor": 4}
     return [
         Decoder(name, f"{own.label}: {label}", "ranked" if changes is ranked else "ablation", changes)
         for name, label, changes in (
             ("gamma_only", "γ alone", {"guidance.eta": 0.0}),
             ("eta_only", "η alone", {"guidance.gamma": 0.0}),
-            ("mask", "with a mask of .1", {"guidance.alpha": 0.1}),
-            ("negatives_real", "real negatives", {"negatives.real_share": 1.0}),
-            ("negatives_synthetic", "synthetic negatives", {"negatives.real_share": 0.0}),
-            ("negatives_keywords", "keywords as negatives", {"negatives.texts": list(keywords)}),
-            ("negatives_0", "no negatives", {"negatives.count": 0}),
-            ("negatives_3", "3 negatives", {"negatives.count": 3}),
-            ("negatives_most", "as many negatives as fit", {"negatives.count": MOST}),
+            ("mask", "with a mask of .1", None if masked else {"guidance.alpha": 0.1}),
+            ("negatives_real", "real negatives", {**none_by_hand, "negatives.real_share": 1.0}),
+            ("negatives_synthetic", "synthetic negatives", {**none_by_hand, "negatives.real_share": 0.0}),
+            ("negatives_keywords", "keywords as negatives", {"negatives.texts": [*keywords]} if keywords else None),
+            *((f"negatives_{n}", f"{n or 'no'} negatives", {**none_by_hand, "negatives.count": n}) for n in COUNTS),
+            ("negatives_most", "as many negatives as fit", {**none_by_hand, "negatives.count": MOST}),
             ("ranked", "the best of 4 by likelihood ratio", ranked),
         )
+        if changes is not None
     ]
 
 

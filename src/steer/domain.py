@@ -22,7 +22,7 @@ from steer.task import Task
 
 EVALUATIONS = 10  # at least so many evaluations on the validation texts, or one an epoch
 ECHO = 0.5  # of the sequences with companions that echo, so many have the text itself among them
-COMPANIONS = 10  # at most so many other examples before a prompt: the default number of negatives
+COMPANIONS = 10  # at most so many other examples before a prompt
 
 Examples = list[dict[str, list[int]]]  # input_ids and labels
 

@@ -1,6 +1,7 @@
 """The pool of what exists already, and the draws of negatives from it (Algorithm 1 of arXiv 2308.07645)."""
 
 import random
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,12 @@ def fitting(
     tokenizer: Any, prompt: str, negatives: Sequence[Record], room: int | None, form: Form = "texts"
 ) -> list[Record]:
     """As many of the negatives, from the first, as fit with the prompt into `room` tokens; none is ever cut in half."""
-    kept = list(negatives)
-    while kept and room is not None and len(prompt_ids(tokenizer, prompt, [n.text for n in kept], form)) > room:
-        kept.pop()
-    return kept
+    if room is None:
+        return list(negatives)
+    # Each takes at least a token, so no more than `room` are ever looked at.
+    most = list(negatives[:room])
+
+    def too_long(count: int) -> bool:
+        return len(prompt_ids(tokenizer, prompt, [record.text for record in most[:count]], form)) > room
+
+    return most[: bisect_left(range(1, len(most) + 1), True, key=too_long)]

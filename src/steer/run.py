@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,17 +144,20 @@ class Run:
         path = self.folder / "manifest.json"
         return read_json(path) if path.is_file() else {}
 
-    def weight_hashes(self) -> dict[str, str]:
-        """SHA-256 of the weights that decide the texts, by file: of base, domain, and the formula's experts."""
+    def weight_hashes(self, settings: Settings | None = None) -> dict[str, str]:
+        """SHA-256 of the weights that decide the texts, by file: of base, domain, and the formula's experts.
+
+        settings: others than the run's own, of which the formula counts.
+        """
         from steer.engine.models import weights_folder
 
-        s = self.settings
+        s = settings or self.settings
         folders = {"model": weights_folder(s.model, s.revision)}
         folders["domain"] = weights_folder(s.domain) if s.domain else self.folder / "domain"
         experts = [(str(stream), stream.path) for stream in s.guidance.resolve().streams if stream.path]
         folders |= {name.partition("[")[0]: weights_folder(path) for name, path in experts}
         files = [(name, file) for name, folder in folders.items() for file in sorted(folder.glob("*.safetensors"))]
-        return {f"{name}/{file.name}": file_hash(file) for name, file in files}
+        return {f"{name}/{file.name}": _known_hash(file, file.stat().st_mtime_ns) for name, file in files}
 
     @property
     def arithmetic(self) -> dict[str, str]:
@@ -181,6 +184,12 @@ def _sweep(folder: Path) -> None:
         left.unlink()
     for left in folder.glob(".finetune-*"):
         shutil.rmtree(left)
+
+
+@lru_cache(maxsize=256)
+def _known_hash(path: Path, changed: int) -> str:
+    """Of a file that is asked for again and again, such as a model's weights."""
+    return file_hash(path)
 
 
 def file_hash(path: Path) -> str:

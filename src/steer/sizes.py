@@ -44,10 +44,11 @@ def grow(run: Run, sizes: Sequence[int], folder: Path, samples: int, seed: int) 
     drawn: dict[str, Drawn] = {}
     for size in reversed(sizes):
         say(f"{size} training texts")
-        part = _part(run, order[:size], folder / str(size))
+        where = folder / f"seed-{seed}" / str(size)
+        part = _part(run, order[:size], where)
         for decoder in (Decoder("steer", "STEER", "steer"), NUCLEUS):
             name, label = f"{decoder.name}_{size}", f"{decoder.label}, {size} training texts"
-            trials = Trials(part, folder / str(size) / "drawn")
+            trials = Trials(part, where / "drawn")
             drawn[name] = trials.draw(decoder.changes, samples, seed, name)
             decoders.append(replace(decoder, name=name, label=label))
     known = {one.name: int(one.name.rpartition("_")[2]) for one in decoders}

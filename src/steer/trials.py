@@ -7,10 +7,10 @@ stay in, since what is looked at is the decoder and not the gates.
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +23,7 @@ from steer.evaluate.intervals import Estimate
 from steer.generate import BudgetError
 from steer.measure import corpus, measure
 from steer.records import Record, Sample
-from steer.run import Run
+from steer.run import Run, file_hash
 
 FEWEST = 0.5  # of the texts asked for; whoever falls shorter would bring all others down to its size
 ATTEMPTS = 4  # texts drawn for each one wanted: a decoder that mostly writes what is no text is not waited for
@@ -71,19 +71,16 @@ class Trials:
     base: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self, changes: Mapping[str, Any], samples: int, seed: int, name: str = "") -> Drawn:
-        """The first `samples` texts by the run's settings with these changes; what has been drawn before is read.
-
-        Asked for more later, the same trial goes on after its last round.
-        """
+        """`samples` texts by the run's settings with these changes; what has been drawn before is read."""
         fixed = {
             "seed": seed,
+            "generate.count": samples,
             "generate.until": "count",
             "generate.attempts": ATTEMPTS,
             "gates.keep": ["copy", "duplicate"],
         }
         settings = changed(self.run.settings, {**fixed, **self.base, **changes})
         folder = self.folder / self.key(settings)
-        settings = changed(settings, {"generate.count": samples})
         generator = replace(self.run.drawing(settings, folder, name), logprobs=False)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
@@ -118,22 +115,22 @@ class Trials:
         temperature = 1.0
         for _ in range(8):
             at = {**changes, "sampling.temperature": round(temperature, 3)}
-            off = self.draw(at, PROBE, seed, name).entropy - entropy
+            drawn = self.draw(at, PROBE, seed, name)
+            # Where nothing is well-formed it is far too hot.
+            off = drawn.entropy - entropy if drawn.samples else math.inf
             tried.append((at["sampling.temperature"], off))
             if abs(off) <= NEAR:
                 break
             temperature = min(HOTTEST, max(COLDEST, _next(tried)))
         return {**changes, "sampling.temperature": min(tried, key=lambda one: abs(one[1]))[0]}
 
-    @cached_property
-    def _weights(self) -> dict[str, str]:
-        return self.run.weight_hashes()
-
     def key(self, settings: Settings) -> str:
-        """What decides the texts, hashed: not how many are wanted of them, nor how quickly they come."""
-        free: Any = {"evaluate": True, "device": True, "generate": {"count", "lanes"}}
+        """What decides the texts, hashed: how many are wanted is part of it, how quickly they come is not."""
+        free: Any = {"evaluate": True, "device": True, "generate": {"lanes"}}
         tree = settings.model_dump(mode="json", exclude=free)
-        tree["weights"] = self._weights
+        tree["weights"] = self.run.weight_hashes(settings)
+        if (scorer := Path(settings.ranking.by.rpartition(":")[0])).is_file():
+            tree["scorer"] = file_hash(scorer)
         return hashlib.blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

@@ -147,3 +147,32 @@ def test_immutable():
         guidance.weights[domain] = 2.0
     with pytest.raises(AttributeError):
         guidance.mask = None
+
+
+@given(sums)
+def test_strength_one_changes_nothing(guidance):
+    assert guidance.scaled(1) == guidance
+    assert (guidance | Mask(domain.at(0.5), alpha=0.1)).scaled(1) == guidance | Mask(domain.at(0.5), alpha=0.1)
+
+
+@given(sums, st.sampled_from([-1.0, 0.25, 0.5, 2.0]), st.sampled_from([-1.0, 0.5, 2.0]))
+def test_strengths_multiply(guidance, one, other):
+    assert guidance.scaled(one).scaled(other) == guidance.scaled(one * other)
+    assert guidance.scaled(one).total == guidance.total
+
+
+def test_every_adapter_is_scaled_and_nothing_else():
+    assert domain.scaled(0.5) == domain.at(0.5)
+    assert domain.at(-1)[tail(4)].scaled(0.5) == domain.at(-0.5)[tail(4)]
+    assert base[negatives].scaled(3) == base[negatives]
+    assert expert("a").scaled(3) == expert("a")
+    half = (domain + 0.2 * (domain - base) + 0.4 * (N - expert("a"))).scaled(0.5)
+    assert half == domain.at(0.5) + 0.2 * (domain.at(0.5) - base) + 0.4 * (domain.at(0.5)[negatives] - expert("a"))
+    masked = (1 * base | Mask(domain, top_p=0.9)).scaled(0.5)
+    assert masked == 1 * base | Mask(domain.at(0.5), top_p=0.9)
+    assert (1 * domain | Mask(base, alpha=0.1)).scaled(2).mask == Mask(base, alpha=0.1)
+
+
+def test_at_strength_zero_streams_that_become_one_are_summed():
+    assert steer(0.2, 0.4).scaled(0) == base + 0.4 * (base - base[negatives])
+    assert contrastive_decoding().scaled(0) == 1 * base | Mask(base, alpha=0.1)

@@ -214,7 +214,11 @@ class Guidance(_Linear):
     def scaled(self, strength: float) -> "Guidance":
         """The same sum with every adapter's strength multiplied: what is `domain` becomes `domain.at(strength)`."""
         mask = self.mask and replace(self.mask, stream=self.mask.stream.scaled(strength))
-        return Guidance({stream.scaled(strength): weight for stream, weight in self.weights.items()}, mask)
+        weights: dict[Stream, float] = {}
+        for stream, weight in self.weights.items():
+            # At 0 domain and base are one.
+            weights[stream.scaled(strength)] = weights.get(stream.scaled(strength), 0.0) + weight
+        return Guidance(weights, mask)
 
     def _weights(self) -> Mapping[Stream, float]:
         return self.weights

@@ -46,7 +46,7 @@ DIALS: Mapping[str, Dial] = {
     ETA: Dial(0, 2, 0.1, 0.4, plain=0),
     "guidance.alpha": Dial(0, 0.1, 0.01, 0, plain=0),
     "guidance.strength": Dial(0.6, 1.4, 0.1, 1, plain=1),
-    COUNT: Dial(0, 20, 2, 10),
+    COUNT: Dial(0, 12, 1, 3),
     REAL_SHARE: Dial(0, 1, 0.25, 0.5),
     TOP_P: Dial(0.7, 1, 0.05, 0.9),
     TEMPERATURE: Dial(0.6, 1.6, 0.1, 1),

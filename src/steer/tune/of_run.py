@@ -66,7 +66,7 @@ class Tuning:
     def conclude(self, plan: Plan) -> dict[str, Any]:
         """Search, conclude, write tune.json; what was concluded from the same plan stands as it is."""
         if (known := concluded(plan, self.store)) is None:
-            bench = self._bench(plan.want.scores)
+            bench = self.bench(plan.want.scores)
             search(bench, plan, self.store)
             known = conclude(bench, plan, self.store)
             rows = (*known.trials, *known.rivals)
@@ -79,10 +79,10 @@ class Tuning:
         axes = {GAMMA: GAMMAS, ETA: ETAS}
         made: dict[str, Any] = {"samples": samples, "forms": {}, "sweeps": {}}
         for form in FORMS:
-            bench = self._bench(SHOWN, {"guidance.formula": f"{form}(gamma, eta)"})
+            bench = self.bench(SHOWN, {"guidance.formula": f"{form}(gamma, eta)"})
             plan = self.plan(samples=samples, first=0, about=f"{self._about} {form}")
             made["forms"][form] = self._cells(bench, form, grid(bench, axes, plan, self.store).values(), samples)
-        bench = self._bench(SHOWN)
+        bench = self.bench(SHOWN)
         for dial, values, fixed in (
             (GAMMA, GAMMAS, {ETA: 0.0}),
             (ETA, ETAS, {GAMMA: 0.0}),
@@ -98,7 +98,7 @@ class Tuning:
     def grid(self, axes: Mapping[str, Sequence[float]], samples: int) -> dict[str, Any]:
         """Every combination of the axes' values."""
         check(axes)
-        bench = self._bench((*SHOWN, *self.want.scores))
+        bench = self.bench((*SHOWN, *self.want.scores))
         plan = self.plan(samples=samples, first=0, dials=(*ALWAYS, *axes))
         cells = self._cells(bench, "grid", grid(bench, axes, plan, self.store).values(), samples)
         made = {"samples": samples, "axes": {name: list(values) for name, values in axes.items()}, "cells": cells}
@@ -110,14 +110,14 @@ class Tuning:
         self._examples(bench, name, [(row["point"], samples) for row in rows if row["state"] == "complete"], self.seed)
         return rows
 
-    def _bench(self, scores: Sequence[str], base: Mapping[str, Any] | None = None) -> Trials:
+    def bench(self, scores: Sequence[str], base: Mapping[str, Any] | None = None) -> Trials:
         measured = chosen([name for name in dict.fromkeys(scores) if name in NAMES])
         return Trials(self.run, self.store / "drawn", tuple(measured), base or {})
 
     @property
     def _about(self) -> str:
         """Everything that decides the scores beside the dials."""
-        bench, neutral = self._bench(()), {name: dial.default for name, dial in DIALS.items()}
+        bench, neutral = self.bench(()), {name: dial.default for name, dial in DIALS.items()}
         evaluation = self.run.settings.evaluate.model_dump(mode="json")
         return digest([bench.key(changed(self.run.settings, neutral)), evaluation])
 
@@ -130,8 +130,8 @@ class Tuning:
         """Some texts of every point, which have been drawn already."""
         rows = []
         for point, samples in points:
-            drawn = bench.draw(point, min(EXAMPLES, samples), seed)
-            rows.append({"point": dict(point), "texts": [record.text for record in drawn.records]})
+            drawn = bench.draw(point, samples, seed)
+            rows.append({"point": dict(point), "texts": [record.text for record in drawn.records[:EXAMPLES]]})
         write_json(self.store / "examples" / f"{name}.json", rows)
 
 

@@ -1,0 +1,95 @@
+"""Tables of a search: what was confirmed beside plain sampling on the same fresh samples, and all of its trials."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+
+from steer.report.readings import percent
+from steer.report.scores import text
+from steer.report.tuning_files import Row, Search
+from steer.report.tuning_texts import SEARCH, Links
+from steer.report.tuning_tradeoff import found_plain, roles
+from steer.report.tuning_words import ends, named, words
+
+
+@dataclass(frozen=True)
+class Value:
+    """A score in words. best: of its column, among what is complete. reason: why there is none."""
+
+    value: str
+    interval: str = ""
+    best: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A point. roles: what it was chosen as. front: its share of resamples on the front."""
+
+    row: Row
+    name: str
+    link: str | None
+    roles: str
+    front: str
+    values: list[Value]
+
+
+@dataclass(frozen=True)
+class Table:
+    """groups: heading -> lines. scores: its columns, with whether more is better."""
+
+    scores: dict[str, bool]
+    groups: dict[str, list[Line]]
+
+
+def fresh_table(found: Search, links: Links) -> Table:
+    """Confirmed points and rivals, each best in its group first."""
+    groups = {
+        "STEER": found.steered,
+        "Plain sampling, found by the search": found_plain(found),
+        "Plain sampling over temperature": found.rivals,
+    }
+    return _table(found, groups, links)
+
+
+def trials_table(found: Search, links: Links) -> Table:
+    """All of the search, in the order in which they finished."""
+    return _table(found, {"": found.trials}, links)
+
+
+def _table(found: Search, groups: dict[str, Sequence[Row]], links: Links) -> Table:
+    scores = {goal.score: goal.higher for goal in reversed(found.goals)}
+    scores = {name: scores[name] for name in found.scores}
+    every = [row for rows in groups.values() for row in rows if row.state == "complete"]
+    best = {name: _best(every, name, higher) for name, higher in scores.items()}
+    return Table(
+        scores,
+        {
+            heading: [
+                Line(
+                    row,
+                    named(row.point) if not heading else words(row.point),
+                    links.link(SEARCH, row.point),
+                    roles(found, row.point),
+                    "" if isnan(row.front_share) or row.state != "complete" else percent(row.front_share),
+                    [_value(row, name, best[name]) for name in scores],
+                )
+                for row in rows
+            ]
+            for heading, rows in groups.items()
+            if rows
+        },
+    )
+
+
+def _best(rows: Sequence[Row], name: str, higher: bool) -> float | None:
+    values = [row.score(name).value for row in rows if row.score(name).known]
+    return (max if higher else min)(values) if len(set(values)) > 1 else None
+
+
+def _value(row: Row, name: str, best: float | None) -> Value:
+    one = row.score(name)
+    if not one.known:
+        return Value("none", reason=one.reason or "")
+    interval = ends(name, one) if one.interval else ""
+    return Value(text(name, one.value), interval, one.value == best and row.state == "complete")

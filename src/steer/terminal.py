@@ -1,0 +1,104 @@
+"""Results as tables on a terminal, or in a log."""
+
+import sys
+from typing import Any
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+SHOWN = 5  # suspects
+
+
+def score_table(metrics: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from steer.evaluate.catalogue import TOSSED
+
+    rivals = metrics["rivals"]
+    heads = ("score", "value", "95% interval", "better", "real vs real", *rivals)
+    table = Table(*heads, box=None, header_style="bold")
+    for name, s in metrics["scores"].items():
+        better = "higher" if s["higher_is_better"] else "0.5" if name.partition("[")[0] in TOSSED else "lower"
+        interval = f"{number(s['low'])} to {number(s['high'])}" if s["low"] is not None else ""
+        value = number(s["value"]) if s["value"] is not None else f"none ({s.get('reason')})"
+        # As plain text: the brackets in a score's name are no markup.
+        theirs = [Text(_rival(rival, name)) for rival in rivals.values()]
+        table.add_row(Text(name), value, interval, better, number(s["ceiling"]), *theirs)
+    # Without a terminal no line is cut: someone reads it from a log.
+    console = Console(width=None if sys.stdout.isatty() else 140 + 12 * len(rivals), highlight=False)
+    console.print(table)
+    if rivals:
+        console.print(
+            "* differs from the synthetic texts by more than chance, all comparisons taken together (p < .05)"
+        )
+    suspects = metrics.get("suspects", [])
+    copies = [one for one in suspects if one["reason"] != "distance"]
+    for one in copies[:SHOWN]:
+        where = f"text {one['row'] + 1} copies source {one['source'] + 1}"
+        console.print(f"{where}: {one['reason']} {one['similarity']:.2f}")
+    if len(copies) > SHOWN:
+        console.print(f"and {len(copies) - SHOWN} more texts that copy one (--json lists them)")
+    if near := len(suspects) - len(copies):
+        console.print(
+            f"{near} texts lie as near to a source as the closest 5% of held-out texts do (--json lists them)"
+        )
+    for note in metrics["notes"]:
+        console.print(Text(f"note: {note}"))
+
+
+def _rival(rival: dict[str, Any], name: str) -> str:
+    adjusted = rival["differences"].get(name, {}).get("adjusted")
+    return number(rival["scores"][name]["value"]) + ("*" if adjusted is not None and adjusted < 0.05 else "")
+
+
+COMPARED = ("unique_ngram_ratio", "ngram_diversity", "cosine_similarity", "mauve", "adversarial_auroc")
+COMPARED_TOO = ("coverage", "calibrated_authenticity", "downstream_accuracy")
+
+
+def comparison_table(comparison: dict[str, Any]) -> None:
+    """The paper's Table 1 and what goes with it, a decoder a row; * where it differs from plain nucleus sampling."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [name for name in (*COMPARED, *COMPARED_TOO) if name in comparison["scores"]]
+    table = Table("decoder", "texts", "entropy", *(name.replace("_", " ") for name in shown), box=None)
+    for row in comparison["decoders"]:
+        cells = [_compared(row["scores"].get(name)) for name in shown]
+        table.add_row(Text(row["label"]), str(row["texts"]), number(row["entropy"]), *cells)
+    console = Console(width=None if sys.stdout.isatty() else 60 + 14 * len(shown), highlight=False)
+    console.print(table)
+    console.print("* differs from plain nucleus sampling by more than chance (p < .05, corrected for all decoders)")
+
+
+def _compared(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return "-"
+    adjusted = (score["from_nucleus"] or {}).get("adjusted")
+    return number(score["value"]) + ("*" if adjusted is not None and adjusted < 0.05 else "")
+
+
+def recommendation(found: dict[str, Any]) -> None:
+    """What a search recommends, and what it, the run's own settings and plain sampling score on the test split."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    chosen = {name: found[name] for name in ("recommended", "default", "plain") if found[name]}
+    names = [one["score"] for one in (*found["objectives"], *found["constraints"])]
+    table = Table("on the test split", "settings", *names, box=None)
+    for who, choice in chosen.items():
+        settings = ", ".join(f"{key.rpartition('.')[2]} {value:g}" for key, value in choice["point"].items())
+        scores = choice["test"] or {}
+        cells = [_interval(scores[name]) if name in scores else "-" for name in names]
+        table.add_row(who, settings, *cells)
+    console.print(table)
+    console.print(f"recommended: {found['recommended']['why']}")
+
+
+def _interval(score: dict[str, float | None]) -> str:
+    return f"{number(score['value'])} ({number(score['low'])} to {number(score['high'])})"
