@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from steer.records import write_json, write_jsonl
-from steer.report.compared import Compared
 from steer.report.comparison import command, write_comparison
-from steer.report.comparison_files import as_csv, escaped, latex
-from steer.report.comparison_growth import growth_cards, growth_verdict
-from steer.report.comparison_pictures import small
-from steer.report.comparison_verdict import cards, front, verdict
-from steer.report.tables import mean_rank, paper_tables
+from steer.report.comparison.compared import Compared
+from steer.report.comparison.files import as_csv, escaped, latex
+from steer.report.comparison.growth import growth_cards, growth_verdict
+from steer.report.comparison.pictures import small
+from steer.report.comparison.tables import mean_rank, paper_tables
+from steer.report.comparison.verdict import cards, front, verdict
 
 HIGHER = {
     "unique_ngram_ratio": True,

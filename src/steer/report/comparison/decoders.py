@@ -6,7 +6,7 @@ from math import isnan
 from typing import Any
 
 from steer.report.answers import joined
-from steer.report.compared import Row
+from steer.report.comparison.compared import Row
 from steer.report.readings import percent, two
 
 SAMPLING = {

@@ -1,14 +1,14 @@
 """A card for each score that decides: the recommended point on the test split, beside what it has to beat."""
 
 from steer.report.answers import Answer
-from steer.report.comparison_verdict import REPLIES, UNITS
+from steer.report.comparison.verdict import REPLIES, UNITS
 from steer.report.drawing import minus
 from steer.report.kinds import direction, kind
 from steer.report.readings import Reading
 from steer.report.scores import text
-from steer.report.tuning_files import Gain, Goal, Search, is_plain
-from steer.report.tuning_verdict import OTHERS, other
-from steer.report.tuning_words import called, capitalised, ends, p_value, told
+from steer.report.tuning.files import Gain, Goal, Search, is_plain
+from steer.report.tuning.verdict import OTHERS, other
+from steer.report.tuning.words import called, capitalised, ends, p_value, told
 
 MET = {
     "surely": "met, even at the pessimistic end",

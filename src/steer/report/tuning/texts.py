@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from steer.report.compared import head
+from steer.report.comparison.compared import head
 from steer.report.texts import Text
-from steer.report.tuning_files import Examples, Point, Row, Tuned
-from steer.report.tuning_words import dial, form, in_full, named, told
+from steer.report.tuning.files import Examples, Point, Row, Tuned
+from steer.report.tuning.words import dial, form, in_full, named, told
 
 SEARCH, GRID = "search", "grid"  # the names of their files
 LONGEST = 600  # characters of a text

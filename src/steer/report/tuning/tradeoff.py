@@ -5,16 +5,16 @@ from dataclasses import replace
 from itertools import combinations
 
 from steer.report.answers import joined
-from steer.report.compared import head
-from steer.report.comparison_pictures import slug
+from steer.report.comparison.compared import head
+from steer.report.comparison.pictures import slug
 from steer.report.drawing import Figure, short
 from steer.report.pictures import Picture
 from steer.report.tradeoffs import Score, Spot, tradeoff
-from steer.report.tuning_files import TEMPERATURE, TOP_P, Goal, Point, Row, Search, is_plain
-from steer.report.tuning_texts import SEARCH, Links
-from steer.report.tuning_trends import clipped
-from steer.report.tuning_verdict import point_of
-from steer.report.tuning_words import plural, words
+from steer.report.tuning.files import TEMPERATURE, TOP_P, Goal, Point, Row, Search, is_plain
+from steer.report.tuning.texts import SEARCH, Links
+from steer.report.tuning.trends import clipped
+from steer.report.tuning.verdict import point_of
+from steer.report.tuning.words import plural, words
 
 CONFIRMED, SEARCHED, FOUND = "STEER, confirmed", "STEER, in the search", "plain sampling, found by the search"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
-from steer.report.compared import Compared, Row, Standing
+from steer.report.comparison.compared import Compared, Row, Standing
 from steer.report.kinds import kind
 from steer.report.scores import text
 

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from steer.report.compared import NUCLEUS, Compared, Row, head
-from steer.report.comparison_growth import by_size
-from steer.report.comparison_verdict import DIVERSITY, FIDELITY, QUESTIONS, front, rivals
+from steer.report.comparison.compared import NUCLEUS, Compared, Row, head
+from steer.report.comparison.growth import by_size
+from steer.report.comparison.tables import better_is
+from steer.report.comparison.verdict import DIVERSITY, FIDELITY, QUESTIONS, front, rivals
 from steer.report.drawing import (
     Figure,
     Item,
@@ -25,7 +26,6 @@ from steer.report.drawing import (
 )
 from steer.report.kinds import rank
 from steer.report.pictures import Picture
-from steer.report.tables import better_is
 from steer.report.tradeoffs import Score, Spot, dials, tradeoff
 
 CURVE = "plain sampling by temperature"

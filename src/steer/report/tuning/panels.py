@@ -140,7 +140,7 @@ def _sides(panel: _Panel, name: str, x_name: str, y_name: str) -> list[Item]:
     """What stands around a panel: its name, the names of the dials and their values."""
     left, right = panel.left, round(panel.left + panel.wide * len(panel.xs), 1)
     items = labels(name, left, panel.top - 26, right - left)
-    items.append(Label(left - 8, panel.top - 8, y_name, "tick", "end"))
+    items.append(Label(max(left - SIDE, left - 8 - width(y_name)), panel.top - 8, y_name, "tick"))
     for x in _apart(panel.xs, panel.wide, max(width(short(x)) for x in panel.xs) + 6):
         at = panel.box((x, panel.ys[0]))
         items.append(Label(round(at[0] + at[2] / 2, 1), panel.bottom + 14, short(x), "tick", "middle"))

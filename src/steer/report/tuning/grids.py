@@ -5,19 +5,19 @@ from dataclasses import replace
 from itertools import product
 
 from steer.report.answers import joined
-from steer.report.compared import head
-from steer.report.comparison_pictures import slug
+from steer.report.comparison.compared import head
+from steer.report.comparison.pictures import slug
 from steer.report.drawing import Figure, short
 from steer.report.heat import Cell, heat_map
 from steer.report.kinds import rank
 from steer.report.pictures import Picture
 from steer.report.tradeoffs import Place
-from steer.report.tuning_dials import AUROC, DIVERSITY, Told, explained, score_of, single_picture, sweep_picture
-from steer.report.tuning_files import Grid, Tuned
-from steer.report.tuning_panels import panels
-from steer.report.tuning_texts import GRID, Links
-from steer.report.tuning_trends import clipped, of_score, reversals, sentence
-from steer.report.tuning_words import FORMS, capitalised, dial, form, listed, plural
+from steer.report.tuning.dials import AUROC, DIVERSITY, Told, explained, score_of, single_picture, sweep_picture
+from steer.report.tuning.files import Grid, Tuned
+from steer.report.tuning.panels import panels
+from steer.report.tuning.texts import GRID, Links
+from steer.report.tuning.trends import clipped, of_score, reversals, sentence
+from steer.report.tuning.words import FORMS, capitalised, dial, form, listed, plural
 
 FIRST = 2  # scores of a grid that are open
 MOST = 12  # panels of a figure

@@ -8,8 +8,8 @@ from math import nan
 from typing import Any
 from unicodedata import normalize
 
-from steer.report.compared import NUCLEUS, Compared, head
-from steer.report.tables import Line, Table
+from steer.report.comparison.compared import NUCLEUS, Compared, head
+from steer.report.comparison.tables import Line, Table
 
 LATEX = {
     "\\": r"\textbackslash{}",

@@ -6,11 +6,11 @@ What the recommended point is worth is said by the test split alone: of what cho
 from collections.abc import Sequence
 
 from steer.report.answers import joined
-from steer.report.compared import Standing, head
-from steer.report.comparison_verdict import Sentence
+from steer.report.comparison.compared import Standing, head
+from steer.report.comparison.verdict import Sentence
 from steer.report.scores import text
-from steer.report.tuning_files import Choice, Domination, Point, Row, Search, is_plain
-from steer.report.tuning_words import called, listed, p_value, plural, told, words
+from steer.report.tuning.files import Choice, Domination, Point, Row, Search, is_plain
+from steer.report.tuning.words import called, listed, p_value, plural, told, words
 
 OTHERS = {"plain": "the best plain sampling", "default": "the run's own settings"}
 PREDICATES: dict[Standing, str] = {

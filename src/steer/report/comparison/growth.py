@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from steer.report.answers import Answer, joined
-from steer.report.compared import NUCLEUS, Compared, Row, Standing
-from steer.report.comparison_verdict import (
+from steer.report.comparison.compared import NUCLEUS, Compared, Row, Standing
+from steer.report.comparison.tables import counted
+from steer.report.comparison.verdict import (
     DIVERSITY,
     FIDELITY,
     QUESTIONS,
@@ -20,7 +21,6 @@ from steer.report.comparison_verdict import (
     predicates,
 )
 from steer.report.readings import percent, two
-from steer.report.tables import counted
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from steer.report.comparison.tables import counted
 from steer.report.readings import percent
 from steer.report.scores import text
-from steer.report.tuning_files import Row, Search
-from steer.report.tuning_texts import SEARCH, Links
-from steer.report.tuning_tradeoff import found_plain, roles
-from steer.report.tuning_words import ends, named, words
+from steer.report.tuning.files import Row, Search
+from steer.report.tuning.texts import SEARCH, Links
+from steer.report.tuning.tradeoff import found_plain, roles
+from steer.report.tuning.words import ends, named, words
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _table(found: Search, groups: dict[str, Sequence[Row]], links: Links) -> Tab
 
 
 def _best(rows: Sequence[Row], name: str, higher: bool) -> float | None:
-    values = [row.score(name).value for row in rows if row.score(name).known]
+    values = [counted(name, row.score(name).value) for row in rows if row.score(name).known]
     return (max if higher else min)(values) if len(set(values)) > 1 else None
 
 
@@ -92,4 +93,4 @@ def _value(row: Row, name: str, best: float | None) -> Value:
     if not one.known:
         return Value("none", reason=one.reason or "")
     interval = ends(name, one) if one.interval else ""
-    return Value(text(name, one.value), interval, one.value == best and row.state == "complete")
+    return Value(text(name, one.value), interval, counted(name, one.value) == best and row.state == "complete")

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 
 from steer.report.answers import joined
-from steer.report.compared import head
+from steer.report.comparison.compared import head
+from steer.report.comparison.tables import counted
 from steer.report.drawing import minus
 from steer.report.readings import Reading
-from steer.report.tables import counted
-from steer.report.tuning_files import Grid, Row
-from steer.report.tuning_words import dial
+from steer.report.tuning.files import Grid, Row
+from steer.report.tuning.words import dial
 
 CLEAR = 0.5  # the rank correlation from which on there is a direction
 
@@ -61,7 +61,8 @@ def trend(grid: Grid, axis: str, read: Read) -> Trend:
         return Trend()
     ends = [(row[0][1], row[-1][1]) for row in rows]
     return Trend(
-        float(np.mean([correlation(row) for row in rows])),
+        # Rounded, lest a half be a little less than half.
+        round(float(np.mean([correlation(row) for row in rows])), 9),
         sum(first.interval and last.interval and last.low > first.high for first, last in ends),
         sum(first.interval and last.interval and last.high < first.low for first, last in ends),
         len(rows),
@@ -88,8 +89,7 @@ def clipped(score: str, reading: Reading) -> Reading:
 def correlation(row: Sequence[tuple[float, Reading]]) -> float:
     """Spearman's; 0 where all values are one."""
     x, y = _ranks([at for at, _ in row]), _ranks([reading.value for _, reading in row])
-    # Rounded, since half of a correlation must not be a little less than half.
-    return round(float(np.corrcoef(x, y)[0, 1]), 9) if np.ptp(x) and np.ptp(y) else 0.0
+    return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else 0.0
 
 
 def _ranks(values: Sequence[float]) -> np.ndarray:

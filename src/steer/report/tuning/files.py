@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steer.records import read_json
-from steer.report.compared import Standing
+from steer.report.comparison.compared import Standing
 from steer.report.kinds import kind
 from steer.report.readings import ALARM, Reading
 

@@ -8,8 +8,8 @@ from typing import Any
 from steer.report.answers import joined
 from steer.report.drawing import short
 from steer.report.settings import duration
-from steer.report.tuning_files import Search, Tuned
-from steer.report.tuning_words import dial, plural
+from steer.report.tuning.files import Search, Tuned
+from steer.report.tuning.words import dial, plural
 
 Plan = Mapping[str, Any]
 

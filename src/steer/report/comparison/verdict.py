@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import isnan, nan
 
 from steer.report.answers import Answer, joined, range_of
-from steer.report.compared import NUCLEUS, Compared, Rival, Row, Scored, Standing, head
+from steer.report.comparison.compared import NUCLEUS, Compared, Rival, Row, Scored, Standing, head
+from steer.report.comparison.tables import TABLE1, counted, mean_rank
 from steer.report.kinds import kind
 from steer.report.readings import against_real, percent, two
-from steer.report.tables import TABLE1, counted, mean_rank
 
 QUESTIONS = {
     "ngram_diversity": "diversity",

@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
-from steer.report.compared import head
-from steer.report.comparison_pictures import slug
+from steer.report.comparison.compared import head
+from steer.report.comparison.pictures import slug
 from steer.report.drawing import Figure, short
 from steer.report.kinds import kind
 from steer.report.pictures import Picture
 from steer.report.readings import Reading, two
 from steer.report.tradeoffs import Score, Spot, dials
-from steer.report.tuning_files import Grid, Row, Tuned
-from steer.report.tuning_texts import GRID, Links
-from steer.report.tuning_trends import Read, clipped, of_score, sentence
-from steer.report.tuning_words import capitalised, dial, in_full, plural
+from steer.report.tuning.files import Grid, Row, Tuned
+from steer.report.tuning.texts import GRID, Links
+from steer.report.tuning.trends import Read, clipped, of_score, sentence
+from steer.report.tuning.words import capitalised, dial, in_full, plural
 
 DIVERSITY, AUROC, MAUVE = "ngram_diversity", "adversarial_auroc", "mauve"
 # Of fidelity the first that is measured counts in the sum.

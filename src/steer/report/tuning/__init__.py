@@ -8,22 +8,22 @@ from importlib import metadata
 from pathlib import Path
 
 from steer.records import write_text
-from steer.report.compared import head
-from steer.report.comparison_verdict import Sentence
+from steer.report.comparison.compared import head
+from steer.report.comparison.tables import better_is
+from steer.report.comparison.verdict import Sentence
 from steer.report.drawing import inline
 from steer.report.pictures import Picture, write_pictures
-from steer.report.tables import better_is
 from steer.report.templates import render
-from steer.report.tuning_cards import cards
-from steer.report.tuning_dials import Told, sweep_pictures
-from steer.report.tuning_files import Tuned
-from steer.report.tuning_grids import failures, form_pictures, grid_pictures
-from steer.report.tuning_method import dial_rows, limits, method
-from steer.report.tuning_tables import fresh_table, trials_table
-from steer.report.tuning_texts import SEARCH, Links, texts
-from steer.report.tuning_tradeoff import tradeoffs
-from steer.report.tuning_verdict import cautions, verdict
-from steer.report.tuning_words import FORMS, capitalised, form, overrides
+from steer.report.tuning.cards import cards
+from steer.report.tuning.dials import Told, sweep_pictures
+from steer.report.tuning.files import Tuned
+from steer.report.tuning.grids import failures, form_pictures, grid_pictures
+from steer.report.tuning.method import dial_rows, limits, method
+from steer.report.tuning.tables import fresh_table, trials_table
+from steer.report.tuning.texts import SEARCH, Links, texts
+from steer.report.tuning.tradeoff import tradeoffs
+from steer.report.tuning.verdict import cautions, verdict
+from steer.report.tuning.words import FORMS, capitalised, form, overrides
 
 PICTURES = ("tradeoff*.svg", "heat-*.svg", "dial-*.svg", "grid-*.svg")
 
@@ -60,7 +60,7 @@ def _page(
     found = tuned.search
     grids = {capitalised(form(name)): one for name, one in tuned.forms.items()}
     return render(
-        "tuning.html.j2",
+        "tuning/page.html.j2",
         tuned=tuned,
         found=found,
         verdict=verdict(found) if found else [Sentence("No search lies in this folder, so no point is recommended.")],

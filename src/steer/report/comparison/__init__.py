@@ -14,17 +14,17 @@ from typing import Any
 
 from steer.records import write_text
 from steer.report.answers import joined
-from steer.report.compared import NUCLEUS, Compared, Row, Standing, head
-from steer.report.comparison_decoders import facts, manner
-from steer.report.comparison_files import as_csv, latex
-from steer.report.comparison_growth import growth_cards, growth_verdict
-from steer.report.comparison_pictures import anchor, comparison_files, comparison_pictures, slug
-from steer.report.comparison_verdict import asked, cards, rivals, verdict
+from steer.report.comparison.compared import NUCLEUS, Compared, Row, Standing, head
+from steer.report.comparison.decoders import facts, manner
+from steer.report.comparison.files import as_csv, latex
+from steer.report.comparison.growth import growth_cards, growth_verdict
+from steer.report.comparison.pictures import anchor, comparison_files, comparison_pictures, slug
+from steer.report.comparison.tables import TABLE1, TABLE2, Table, better_is, paper_tables, table
+from steer.report.comparison.verdict import asked, cards, rivals, verdict
 from steer.report.drawing import inline, minus
 from steer.report.kinds import rank
 from steer.report.pictures import write_pictures
 from steer.report.readings import two
-from steer.report.tables import TABLE1, TABLE2, Table, better_is, paper_tables, table
 from steer.report.templates import clean, render
 from steer.report.texts import Text
 
@@ -63,7 +63,7 @@ def _page(found: Compared, tables: Sequence[Table]) -> str:
     # No mean rank over scores that say much the same of one question and little of another.
     every = replace(table(found, "scores", "All scores", names), ranked=False)
     return render(
-        "comparison.html.j2",
+        "comparison/page.html.j2",
         found=found,
         grown=grown,
         about=_about(found),

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from math import isnan
 
-from steer.report.compared import head
-from steer.report.comparison_verdict import QUESTIONS
+from steer.report.comparison.compared import head
+from steer.report.comparison.verdict import QUESTIONS
 from steer.report.drawing import short
 from steer.report.readings import Reading
 from steer.report.scores import text
-from steer.report.tuning_files import ETA, GAMMA, OFF, TEMPERATURE, TOP_P, Point, is_plain
+from steer.report.tuning.files import ETA, GAMMA, OFF, TEMPERATURE, TOP_P, Point, is_plain
 
 DIALS = {
     GAMMA: "γ",
