@@ -10,6 +10,7 @@ import pytest
 import toy
 
 from steer import guidance as g
+from steer.closed_loop import Loop, Target
 from steer.config import Gates, Generation, Negatives, Sampling
 from steer.convergence import PATIENCE, converged, convergence
 from steer.engine import sampling
@@ -430,3 +431,42 @@ def test_what_does_not_fit_the_quick_sampler_is_sorted_and_told(generator, capsy
     assert said(quick.run()) == said(whole)
     assert quick.tally.full_sorts > 0
     assert "% of the tokens the whole vocabulary was sorted" in capsys.readouterr().err
+
+
+# -- a share that is held ----------------------------------------------------------------------------------------
+
+
+def held(**options: object) -> dict[str, object]:
+    """Settings of a run that turns η up by a lot, as half of the texts are refused."""
+    loop = Loop(Target("refused", 0.02, start=0.1), lambda eta: g.steer(0.2, eta))
+    return {"loop": loop, "gates": Gates(duplicate_threshold=0.5), **options}
+
+
+def test_each_round_has_an_eta_that_follows_from_those_before(generator):
+    made = generator(**held())
+    samples = made.run()
+    rounds = sorted({sample.round for sample in samples})
+    assert len(rounds) >= 3
+    etas = []
+    for number in rounds:
+        before = [sample for sample in samples if sample.round < number]
+        (formula,) = {sample.formula for sample in samples if sample.round == number}
+        assert formula == str(made.loop.guidance(before))
+        etas.append(made.loop.seen(samples)[number].eta)
+    assert etas[0] == 0.1
+    assert len(set(etas)) > 1
+    seen = made.loop.seen(samples)
+    assert [one.drawn for one in seen] == [sum(s.round == number for s in samples) for number in rounds]
+    assert [one.hits for one in seen] == [sum(s.round == number and s.refused for s in samples) for number in rounds]
+
+
+def test_a_held_share_is_held_alike_when_the_run_is_resumed(generator, tmp_path):
+    whole = generator(**held(folder=tmp_path / "whole")).run()
+    files = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    for done in range(1, len(files)):
+        folder = tmp_path / f"after-{done}"
+        folder.mkdir()
+        for name in sorted(files)[:done]:
+            (folder / name).write_bytes(files[name])
+        assert said(generator(**held(folder=folder)).run()) == said(whole)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
