@@ -94,7 +94,7 @@ def test_the_installed_command_answers_with_its_exit_code(tmp_path):
         (["run", "data.jsonl", "gamma=0.3"], "data.jsonl: unknown setting 'gamma'; did you mean 'guidance.gamma'?"),
         (["run", "data.jsonl", "guidance.gama=0.3"], "did you mean 'guidance.gamma'?"),
         (["run", "data.jsonl", "guidance=steeer(0.2)"], "unknown name 'steeer'; did you mean 'steer'?"),
-        (["run", "data.jsonl", "guidance.eta=nan"], "guidance.eta: input should be a finite number"),
+        (["run", "data.jsonl", "guidance.eta=nan"], "guidance.eta: 'nan' came: expected a number"),
         (["run", "data.jsonl", "count"], "'count': expected key=value"),
         (["run", "broken.yaml"], "broken.yaml line 2: not YAML"),
         (["explain", "run"], "say either which sample (its ID) or which text (--text)"),

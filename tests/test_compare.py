@@ -92,7 +92,7 @@ def row(told: dict, name: str) -> dict:
 def test_the_folder_holds_the_texts_and_what_they_were_measured_against(run, compared, told):
     folder = run.folder / "compare"
     files = {
-        str(path.relative_to(folder)) for path in folder.rglob("*") if "drawn" not in path.parts and path.is_file()
+        str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if "drawn" not in path.parts and path.is_file()
     }
     assert files == {"compare.json", "real.jsonl", "train.jsonl", *(f"texts/{one.name}.jsonl" for one in ALL)}
     assert [one["name"] for one in told["decoders"]] == [one.name for one in ALL]
@@ -179,7 +179,7 @@ def test_one_that_falls_short_is_listed_without_scores(told, compared):
 def test_without_texts_there_is_nothing_to_compare(run, tmp_path, name, capsys):
     changed = {one.name: one for one in (STEER, NUCLEUS)}
     changed[name] = replace(changed[name], changes={**changed[name].changes, "sampling.max_new_tokens": 1})
-    with pytest.raises(ValueError, match=rf"{name} gave \d well-formed texts of 12: nothing to compare"):
+    with pytest.raises(ValueError, match=rf"{name}: \d of 12 texts were well-formed"):
         compare(run, list(changed.values()), tmp_path, 12, 0)
     assert f"{name}: " in capsys.readouterr().err
     assert not (tmp_path / "compare.json").exists()

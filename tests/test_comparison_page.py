@@ -290,6 +290,24 @@ def test_the_front_leaves_out_what_is_dominated(tmp_path):
     assert kept == ["steer", "nucleus", "own", "same"]
 
 
+def test_what_is_chosen_on_the_texts_it_is_measured_on_is_called_flattered(tmp_path):
+    own = decoder("steer", "steer", "S")
+    words = said(verdict(found(tmp_path / "three", own, NUCLEUS, HOT)))
+    assert (
+        "Which of 3 decoders ranks best, and where to stand, is chosen on the very texts that it is measured" in words
+    )
+    assert "“steer tune” chooses on other texts than it tests on" in words
+    assert "flatters" not in said(verdict(found(tmp_path / "two", own, NUCLEUS)))
+
+
+def test_how_other_decoders_are_judged_is_said(tmp_path):
+    own, better = decoder("steer", "steer", "S"), {"ngram_diversity": 0.9, "adversarial_auroc": 0.6}
+    by_intervals = "(other than plain nucleus sampling, by intervals that do not overlap only)"
+    hot = decoder("temperature_1.2", "temperature", "hot", better)
+    assert by_intervals in said(verdict(found(tmp_path / "hot", own, NUCLEUS, hot)))
+    assert by_intervals not in said(verdict(found(tmp_path / "nucleus", own, decoder("nucleus", values=better))))
+
+
 def test_cards_say_what_the_sentences_say(tmp_path):
     own = decoder(
         "steer", "steer", "S", nucleus={"ngram_diversity": (0.1, 0.001)}, curve={"ngram_diversity": (-0.1, 0.001)}
@@ -346,12 +364,27 @@ def test_sizes_are_drawn_with_their_intervals_and_links(tmp_path):
     assert sum(getattr(item, "kind", "").startswith("whisker") for item in drawn.items) == 4
 
 
+def test_authenticity_is_left_out_of_sizes(tmp_path):
+    """The models of the smaller sizes never saw the texts that it would be measured against."""
+    rows = [*pair(200, 0.9, 0.8, 1.0), *pair(50, 0.6, 0.5, 1.0)]
+    for row in rows:
+        row["scores"] |= {name: scored(0.9) for name in ("copied_share", "membership_auroc", "authenticity[minilm]")}
+    path = write_comparison(made(tmp_path, *rows))
+    assert "authenticity" not in said(growth_verdict(Compared.read(tmp_path))).replace("Scores of authenticity", "")
+    assert "Scores of authenticity are left out here" in Page(path).text
+    drawn = {one.name for one in (tmp_path / "figures").iterdir()}
+    assert not [name for name in drawn if "authenticity" in name or "copied" in name or "membership" in name]
+    assert "size-coverage.svg" in drawn
+    assert "copied_share" in (tmp_path / "compare.csv").read_text()
+    assert "Authenticity" not in {card.question for card in growth_cards(Compared.read(tmp_path))}
+
+
 def test_a_page_of_sizes_shows_curves_and_no_trade_off(tmp_path):
     path = write_comparison(made(tmp_path, *pair(200, 0.9, 0.8, 1.0), *pair(50, 0.6, 0.5, 1.0)))
     page = Page(path)
     assert "More data or more steering?" in page.text
     assert "At the same entropy" not in page.text
-    assert {f"size-{name}.svg" for name in (*HIGHER, "downstream_accuracy")} == {
+    assert {f"size-{name}.svg" for name in ({*HIGHER} - {"calibrated_authenticity"} | {"downstream_accuracy"})} == {
         one.name for one in (tmp_path / "figures").iterdir()
     }
 
@@ -421,6 +454,15 @@ def test_a_decoder_without_scores_says_why(nasty):
     page = Page(nasty / "compare.html")
     assert "3 of 20 texts were well-formed in 24 drawn: too few to be compared" in page.text
     assert "one text for a prompt" in page.text
+
+
+def test_a_decoder_that_was_left_out_says_why(tmp_path):
+    why = "its texts are too short: 812 words, plain nucleus sampling wrote 10,200"
+    short = decoder("beam", "deterministic", "beam", compared=False, scores={}, left_out=f"{why}.")
+    text = Page(write_comparison(made(tmp_path, decoder("steer", "steer", left_out=None), NUCLEUS, short))).text
+    assert text.count(f"{why}.") == 1  # below its texts; in tables without the full stop
+    assert text.count(why) > 1
+    assert "too few to be compared" not in text
 
 
 def test_missing_scores_are_nothing_worse(nasty):
@@ -546,7 +588,7 @@ def test_latex_has_as_many_cells_in_every_row(tmp_path):
     assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {len(one.columns) + one.ranked}
     assert r"STEER \& co: 50\%\_x & " in made
     assert made.count(r"\begin") == made.count(r"\end") == 2
-    assert r"Not compared, for want of well-formed texts: beam \#4." in made
+    assert r"Not compared, for too few or too short texts: beam \#4." in made
     assert "seed 3" in made
 
 

@@ -384,10 +384,13 @@ class TestConclusion:
 
     def test_says_whether_steering_gives_what_no_temperature_gives(self, concluded_once):
         _, made, _ = concluded_once
-        assert made.against_plain.undominated
-        assert made.recommended.number in made.against_plain.numbers
-        assert made.against_plain.surely_better
-        assert all(one.p < 0.05 for one in made.against_plain.dominations)
+        against = made.against_plain
+        assert against.beyond
+        tested = {one.number: one for one in against.tested}
+        assert all(tested[number].low > 0 and tested[number].adjusted < 0.05 for number in against.beyond)
+        steered = {row.number for row in made.confirmed if not is_plain(row.point)}
+        assert set(tested).isdisjoint(against.outside)
+        assert {*tested, *against.outside} <= steered
         assert {(gain.over, gain.score) for gain in made.gains} == {
             (over, name) for over in ("default", "plain") for name in WANT.scores
         }
@@ -404,9 +407,22 @@ class TestConclusion:
         plan = replace(SMALL, trials=6, temperatures=(1.0, 1.2))
         search(Useless(), plan, tmp_path, quiet)
         made = conclude(Useless(), plan, tmp_path, quiet)
-        assert not made.against_plain.surely_better
-        assert not made.against_plain.undominated
+        assert not made.against_plain.beyond
         assert is_plain(made.recommended.point) or "plain sampling is no worse" in made.recommended.why
+
+    def test_steering_that_does_nothing_is_not_beyond_plain_sampling(self, tmp_path):
+        class Null(Fake):
+            """γ and η change the noise of a point, and nothing else."""
+
+            def measure(self, point, **kwargs):
+                return super().measure({**point, GAMMA: 0, ETA: 0, "noise": point[GAMMA] + point[ETA]}, **kwargs)
+
+        beyond = []
+        for seed in range(3):
+            plan = replace(SMALL, trials=8, seed=seed, temperatures=(0.8, 1.0, 1.2, 1.4))
+            search(Null(), plan, tmp_path / str(seed), quiet)
+            beyond += conclude(Null(), plan, tmp_path / str(seed), quiet).against_plain.beyond
+        assert not beyond
 
     def test_is_whole_and_strict_json(self, concluded_once):
         store, made, _ = concluded_once

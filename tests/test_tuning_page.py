@@ -18,8 +18,9 @@ from steer.report.tuning.cards import cards
 from steer.report.tuning.dials import greatest, scaled, sweep_pictures
 from steer.report.tuning.files import ETA, GAMMA, TEMPERATURE, TOP_P, Grid, Row, Search, Tuned, is_plain
 from steer.report.tuning.grids import form_pictures, grid_pictures
+from steer.report.tuning.method import method
 from steer.report.tuning.panels import panels
-from steer.report.tuning.tables import trials_table
+from steer.report.tuning.tables import fresh_table, trials_table
 from steer.report.tuning.texts import Links
 from steer.report.tuning.tradeoff import tradeoffs
 from steer.report.tuning.trends import Trend, of_score, reversals, sentence, trend
@@ -86,6 +87,17 @@ def gain(over, score, value, adjusted):
     return {"over": over, "score": score, "value": value, "low": low, "high": high, "p": adjusted, "adjusted": adjusted}
 
 
+def beside(number, value, adjusted):
+    """A steered point against the front of plain sampling."""
+    return {**gain([0, 1], AUROC, value, adjusted), "number": number}
+
+
+def against_plain(*tested, outside=()):
+    """What `steer tune` calls beyond: better by more than chance."""
+    beyond = [one["number"] for one in tested if (one["value"] or 0) > 0 and one["adjusted"] < 0.05]
+    return {"tested": list(tested), "beyond": beyond, "outside": list(outside)}
+
+
 def tune(**changes):
     """tune.json as `steer tune` leaves it."""
     return {
@@ -110,13 +122,7 @@ def tune(**changes):
         ],
         "confirmed": [measured(1, BEST, scores(0.9, 0.6), on_front=True), measured(0, OWN, scores(0.7, 0.8))],
         "rivals": [measured(0, COLD), measured(1, PLAIN)],
-        "against_plain": {
-            "undominated": True,
-            "numbers": [1],
-            "surely_better": True,
-            "dominations": [{"number": 1, "rival": 0, "p": 0.01}],
-            "pairs": 4,
-        },
+        "against_plain": against_plain(beside(1, 0.05, 0.03), beside(0, 0.02, 0.4)),
         "knee": 1,
         "recommended": choice(BEST, search=scores(0.93, 0.55)),
         "default": choice(OWN),
@@ -232,7 +238,7 @@ def test_only_differences_beyond_chance_are_better_or_worse():
 def test_no_difference_is_no_merit():
     words = said(**against("plain", **{DIVERSITY: (0.0, 0.001), AUROC: (0.0, 1.0)}))
     assert "it cannot be told apart from it in diversity and fidelity" in words
-    assert "is better" not in words.partition("Is there")[0]
+    assert "is better" not in words.partition("At equal")[0]
 
 
 @pytest.mark.parametrize("lost", [None, []])
@@ -259,35 +265,99 @@ def test_a_constraint_that_the_test_split_misses_is_not_passed_over(authentic, m
     ) == missed
 
 
-def test_the_front_beside_plain_sampling():
-    front = "Is there a STEER point that no plain sampling dominates?"
-    none = {"undominated": False, "numbers": [], "surely_better": False, "dominations": [], "pairs": 4}
+ASK = "At equal diversity, is steering better than plain sampling in fidelity?"
+
+
+@pytest.mark.parametrize(
+    ("tested", "expected"),
+    [
+        ([(1, 0.05, 0.03), (0, 0.02, 0.4)], "Yes, at 1 of 2 points tested on fresh samples: γ 0.4, η 0.8, top-p 0.9,"),
+        ([(1, 0.05, 0.03), (0, -0.02, 0.01)], "Yes, at 1 of 2 points tested on fresh samples; it is worse at 1: "),
+        ([(1, 0.05, 0.05), (0, 0.02, 0.4)], "It cannot be told apart from it (2 points tested on fresh samples)."),
+        (
+            [(1, 0.05, 0.1), (0, -0.02, 0.01)],
+            "It cannot be told apart from it (2 points tested on fresh samples, at 1 of",
+        ),
+        ([(1, 0.0, 0.01)], "It cannot be told apart from it (1 point tested on fresh samples)."),
+        ([(1, -0.05, 0.03), (0, -0.02, 0.01)], "No, it is worse at all (2 points tested on fresh samples): γ 0.4"),
+        ([(1, None, None)], "It cannot be said: none of 2 confirmed STEER points could be held against it."),
+        ([], "It cannot be said: none of 2 confirmed STEER points could be held against it."),
+    ],
+)
+def test_steering_is_held_against_plain_sampling_at_equal_diversity(tested, expected):
+    words = said(against_plain=against_plain(*(beside(*one) for one in tested)))
+    assert f"{ASK} {expected}" in words
+    assert ("Yes" in words) == expected.startswith("Yes")
+
+
+def test_how_much_better_is_said_of_each_point():
+    assert "temperature 1: better by 0.050 (0.040 to 0.060), p .030." in said()
+    worse = said(against_plain=against_plain(beside(1, -0.05, 0.03)))
+    assert "temperature 1: worse by 0.050 (0.040 to 0.060), p .030." in worse
+
+
+def test_of_what_nothing_stands_beside_nothing_is_claimed():
+    words = said(against_plain=against_plain(beside(1, 0.05, 0.03), outside=[0]))
     assert (
-        f"{front} Yes, by value: on fresh samples, 1 of 2 confirmed STEER points is on the front beside 2 plain"
-        in said()
+        "1 STEER point lies outside what the front of plain sampling spans in diversity, so nothing stands beside it "
+        "and nothing is claimed of it: γ 0.2, η 0.4, top-p 0.9, temperature 1." in words
     )
-    assert f"{front} No: on fresh samples none of 2 confirmed STEER points" in said(against_plain=none)
-    assert f"{front} None did well enough" in said(against_plain=none, confirmed=[measured(0, PLAIN)])
-    assert front not in said(against_plain=None)
+    assert "outside" not in said()
+    alone = said(against_plain=against_plain(outside=[0, 1]))
+    assert f"{ASK} It cannot be said" in alone
+    assert "2 STEER points lie outside" in alone
 
 
-def test_sure_domination_says_of_how_many():
-    sure = "Is any surely better in all objectives at once?"
-    assert f"{sure} Than 1 of 2 plain settings, yes; than the other one, no (p corrected for 4 pairs" in said()
-    assert "γ 0.4, η 0.8, top-p 0.9, temperature 1 is better than top-p 0.9, temperature 0.8 (p .010)" in said()
-    against_plain = tune()["against_plain"]
-    assert f"{sure} No (p corrected for 4 pairs" in said(against_plain={**against_plain, "dominations": []})
-    both = [{"number": 1, "rival": 0, "p": 0.0001}, {"number": 1, "rival": 1, "p": 0.02}]
-    words = said(against_plain={**against_plain, "dominations": both})
-    assert f"{sure} Than 2 of 2 plain settings, yes (p" in words
-    assert "is better than 2 of them (p .020)" in words
+def test_the_question_is_that_of_the_objectives():
+    goals = tune()["objectives"]
+    assert "Is steering better than the best plain sampling in diversity? Yes" in said(objectives=goals[:1])
+    three = said(objectives=[*goals, {"score": AUTHENTIC, "maximise": True}])
+    assert "is steering better than plain sampling in fidelity (authenticity left aside)? Yes" in three
+    assert "is steering better" not in said(objectives=[])
+
+
+@pytest.mark.parametrize("older", [None, {"undominated": True, "numbers": [1], "surely_better": True}])
+def test_where_it_was_not_tested_nothing_is_asked(older):
+    assert "is steering better" not in said(against_plain=older)
+    nothing = against_plain()
+    assert f"{ASK} It cannot be said: no STEER point did well enough" in said(
+        against_plain=nothing, confirmed=[measured(0, PLAIN)]
+    )
+
+
+def test_the_table_shows_gains_over_plain_sampling(tmp_path):
+    tuned, links = read(tmp_path, tune=tune(against_plain=against_plain(beside(1, 0.05, 0.03), outside=[0])))
+    table = fresh_table(tuned.search, links)
+    assert table.gained == ("gain in fidelity", "over plain, at equal diversity")
+    tested, outside = (line.gain for line in table.groups["STEER"])
+    assert (tested.value, tested.interval, tested.p, tested.sure) == ("+0.050", "0.040 to 0.060", "p .030", True)
+    assert (outside.value, outside.sure) == ("nothing beside it", False)
+    assert all(line.gain is None for line in table.groups["Plain sampling over temperature"])
+    worse, _ = read(tmp_path, tune=tune(against_plain=against_plain(beside(1, -0.05, 0.03))))
+    line = fresh_table(worse.search, links).groups["STEER"][0]
+    assert (line.gain.value, line.gain.sure) == ("−0.050", False)
+    page = Page(write_tuning(made(tmp_path, **ALL)))
+    assert "+0.050" in page.text
+
+
+def test_a_table_without_gains_has_no_column_of_them(tmp_path):
+    tuned, links = read(tmp_path, tune=tune(against_plain=None))
+    assert not fresh_table(tuned.search, links).gained
 
 
 def test_looks_and_flattery_are_told():
     once, often = (cautions(Search.of(tune(looks=looks))) for looks in (1, 4))
-    assert once[0].startswith("The test split was looked at once, for this")
-    assert often[0].startswith("The test split was looked at 4 times from this folder")
+    shared = "The run's own report and “steer compare” look at the same split"
+    assert once[0].startswith(f"The test split was looked at once by this search. {shared}")
+    assert often[0].startswith(f"The test split was looked at 4 times by searches in this folder. {shared}")
     assert "diversity 0.930 in the search, 0.800 on fresh samples, 0.800 on the test split" in once[1]
+
+
+def test_a_time_limit_is_one_of_the_search_alone(tmp_path):
+    tuned, _ = read(tmp_path, tune=tune(plan={**tune()["plan"], "budget": 600.0}))
+    assert (
+        "no point of the search was begun later; confirming, plain sampling and the test" in method(tuned)["time limit"]
+    )
 
 
 def test_cards_stand_to_plain_sampling():
@@ -621,7 +691,7 @@ def test_undefined_scores_are_no_obstacle(tmp_path):
     empty = {"samples": None, "forms": {"steer": grid_of(axes, lambda g, e: none)}, "sweeps": {GAMMA: None}}
     page = Page(write_tuning(made(tmp_path, tune=told, figures=empty)))
     assert not re.search(r"\bnan\b", page.markup)
-    assert "None" not in page.text.replace("None did well", "")
+    assert "None" not in page.text
 
 
 def test_an_empty_folder_is_refused_with_what_to_do(tmp_path):

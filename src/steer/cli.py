@@ -231,6 +231,7 @@ def compare(
 ) -> None:
     """Decoders side by side from one checkpoint, or training sizes: tables, tests, figures; resumable."""
     _set_verbose(verbose)
+    from steer.config import UsageError
     from steer.decoders import chosen
     from steer.run import Run
 
@@ -240,6 +241,8 @@ def compare(
         _print({one.name: one.label for one in wanted}, as_json, "\n".join(f"{d.name:22} {d.label}" for d in wanted))
         return
     if train_sizes is not None:
+        if decoders or formula:
+            raise UsageError("--train-sizes compares STEER and nucleus sampling: leave out --decoders and --formula")
         from steer.sizes import grow, parse_sizes
 
         where = out or folder / "sizes"
@@ -272,7 +275,9 @@ def tune(
         list[str] | None, typer.Option(metavar="DIAL=V,V,...", help="instead: measure every combination of these")
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="instead: grids of γ and η, and one dial at a time")] = False,
-    budget: Annotated[str | None, typer.Option(metavar="TIME", help="begin no point after 30m, 2h, 90s")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="begin no point of the search after 30m, 2h, 90s")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="where (default: RUN/tune)")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
@@ -289,11 +294,17 @@ def tune(
 
     if grid and paper:
         raise UsageError("--grid and --paper are two things to measure: ask for one of them")
+    for option, given in (("--budget", budget), ("--dials", dials), ("--want", want)):
+        if given and (grid or paper):
+            raise UsageError(f"{option} is for the search, and has no part in --grid and --paper: leave it out")
     try:
         goal = Want.parse(want, NAMES) if want else WANT
+    except ValueError as error:
+        raise UsageError(f"--want: {error}") from None
+    try:
         turned = tuple(dial(name) for name in _listed(dials) or ())
     except ValueError as error:
-        raise UsageError(f"{'--want' if want else '--dials'}: {error}") from None
+        raise UsageError(f"--dials: {error}") from None
     where = out or folder / "tune"
     tuning = Tuning(Run.open(folder), where, goal, seed)
     if paper:
@@ -302,8 +313,8 @@ def tune(
         result = tuning.grid(parse_axes(grid), samples or 200)
     else:
         limit = parse_budget(budget) if budget else None
-        options = {"dials": turned} if turned else {}
-        result = tuning.conclude(tuning.plan(trials=trials, samples=samples or 200, budget=limit, **options))
+        asked: dict[str, Any] = {"dials": turned} if turned else {}
+        result = tuning.conclude(tuning.plan(trials=trials, samples=samples or 200, budget=limit, **asked))
     from steer.report.tuning import write_tuning
 
     page = write_tuning(where)

@@ -124,10 +124,13 @@ class Loop:
         history: list[Seen] = []
         for number in sorted({sample.round for sample in samples}):
             drawn = [sample for sample in samples if sample.round == number]
-            hits = sum(
-                sample.near == "duplicate" if self.target.of == "duplicates" else sample.refused for sample in drawn
-            )
-            history.append(Seen(next_eta(self.target, history), len(drawn), hits))
+            if self.target.of == "duplicates":
+                # Of those that could be one: what is malformed never came to that gate.
+                drawn = [sample for sample in drawn if sample.verdict not in ("malformed", "unreadable")]
+                caught = [sample.near == "duplicate" for sample in drawn]
+            else:
+                caught = [sample.refused for sample in drawn]
+            history.append(Seen(next_eta(self.target, history), len(drawn), sum(caught)))
         return history
 
 

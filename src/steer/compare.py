@@ -14,22 +14,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from steer.config import Settings
 from steer.decoders import NUCLEUS, Decoder
 from steer.evaluate import Evaluation
-from steer.evaluate.catalogue import TOSSED
-from steer.evaluate.intervals import Difference, Estimate, difference, holm
+from steer.evaluate.catalogue import FAMILIES, TOSSED, chosen
+from steer.evaluate.intervals import Difference, Estimate, between, difference, holm
 from steer.evaluate.score import strict
 from steer.progress import say
 from steer.records import Record, write_json, write_jsonl
 from steer.run import Run
-from steer.trials import FEWEST, Drawn, Trials, judge
+from steer.trials import Drawn, Trials, judge
+
+FEWEST_WORDS = 0.25  # of those of plain nucleus sampling
+AUTHENTIC = [name for family in FAMILIES if family.question == "authentic" for name in family.scores]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was drawn and measured. drawn: by the decoder's name. sizes: of the training sets, where these differ."""
+    """What was drawn and measured, by the decoder's name.
+
+    sizes: of the training sets, where these differ. left_out: why a decoder was not measured.
+    """
 
     decoders: Sequence[Decoder]
     drawn: Mapping[str, Drawn]
@@ -37,6 +44,7 @@ class Comparison:
     samples: int
     seed: int
     sizes: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def _estimates(self) -> dict[str, dict[str, Estimate]]:
@@ -65,6 +73,7 @@ class Comparison:
                 for score, estimate in estimates.get(name, {}).items()
             }
             told = {**_decoder(decoder, drawn), "train_size": self.sizes.get(name), "compared": name in estimates}
+            told["left_out"] = self.left_out.get(name)
             rows.append({**told, "scores": scores})
         about = {
             name: {"higher_is_better": s.higher_is_better, "ceiling": s.ceiling, "signature": s.signature}
@@ -98,7 +107,7 @@ def compare(run: Run, decoders: Sequence[Decoder], folder: Path, samples: int, s
     """Draw `samples` texts by each decoder, the first being the one that the others are held against, and measure.
 
     In the folder: texts/NAME.jsonl for each, real.jsonl and train.jsonl that they are measured against, compare.json.
-    Raises ValueError where the first decoder or plain nucleus sampling falls short of half of the texts.
+    Raises ValueError where the first decoder or plain nucleus sampling falls short of the texts.
     """
     trials = Trials(run, folder / "drawn")
     drawn: dict[str, Drawn] = {}
@@ -120,27 +129,58 @@ def judged(
     seed: int,
     sizes: Mapping[str, int] | None = None,
 ) -> Comparison:
-    """Write what was drawn into the folder, and measure it. sizes: of the training set behind each decoder."""
+    """Write what was drawn into the folder, and measure it. sizes: of the training set behind each decoder.
+
+    Raises ValueError where another process does the same here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _judged(run, decoders, drawn, folder, samples, seed, sizes)
+    except Timeout:
+        raise ValueError(f"{folder} is being written by another process; wait for it or choose another --out") from None
+
+
+def _judged(
+    run: Run,
+    decoders: Sequence[Decoder],
+    drawn: Mapping[str, Drawn],
+    folder: Path,
+    samples: int,
+    seed: int,
+    sizes: Mapping[str, int] | None,
+) -> Comparison:
     for left in (folder / "texts").glob("*.jsonl"):
         if left.stem not in drawn:
             left.unlink()
     for name, one in drawn.items():
         write_jsonl(folder / "texts" / f"{name}.jsonl", rows(one.records))
-    short = {name: one for name, one in drawn.items() if len(one.samples) < FEWEST * samples}
-    for name, one in short.items():
-        say(f"{name}: {len(one.samples)} of {samples} texts were well-formed in {one.total}, too few to be compared")
-    for name in short:
+    left_out = _left_out(drawn, decoders[0].name, samples)
+    for name, why in left_out.items():
+        say(f"{name} is not compared: {why}")
         if sizes or name in (decoders[0].name, NUCLEUS.name):
-            raise ValueError(
-                f"{name} gave {len(drawn[name].samples)} well-formed texts of {samples}: nothing to compare"
-            )
+            raise ValueError(f"{name}: {why}, so there is nothing to compare")
     for part, name in (("test", "real"), ("train", "train")):
         write_jsonl(folder / f"{name}.jsonl", rows(run.records(part)))
-    records = {name: drawn[name].records for name in drawn if name not in short}
-    evaluation = judge(run, "test", decoders[0].name, records, seed)
-    made = Comparison(decoders, drawn, evaluation, samples, seed, sizes or {})
+    records = {name: drawn[name].records for name in drawn if name not in left_out}
+    # What a small training set has leaked is not to be found among all training texts.
+    metrics = [name for name in chosen(run.settings.evaluate.metrics) if name not in AUTHENTIC] if sizes else None
+    evaluation = judge(run, "test", decoders[0].name, records, seed, metrics)
+    made = Comparison(decoders, drawn, evaluation, samples, seed, sizes or {}, left_out)
     write_json(folder / "compare.json", made.to_json())
     return made
+
+
+def _left_out(drawn: Mapping[str, Drawn], first: str, samples: int) -> dict[str, str]:
+    """Decoders that would bring all others down to their size, with the reason."""
+    found = {}
+    usual = next((one.words for name, one in drawn.items() if name.startswith(NUCLEUS.name)), 0)
+    for name, one in drawn.items():
+        if len(one.samples) < samples:
+            found[name] = f"{len(one.samples)} of {samples} texts were well-formed in {one.total} drawn"
+        elif one.words < FEWEST_WORDS * usual and name != first:
+            found[name] = f"its texts are too short: {one.words} words, plain nucleus sampling wrote {usual}"
+    return found
 
 
 def rows(records: Sequence[Record]) -> list[dict[str, str]]:
@@ -171,16 +211,6 @@ def ranks(column: Mapping[str, Estimate], higher: bool, tossed: bool) -> dict[st
         for name, least, most in zip(drawn, low, high, strict=True):
             made[name] |= {"low": float(least), "high": float(most)}
     return made
-
-
-def between(one: Estimate, other: Estimate, part: float) -> Estimate:
-    """The estimate that lies a part, 0 to 1, of the way from one to the other; resamples stay paired."""
-    value, low, high = (
-        (1 - part) * a + part * b for a, b in ((one.value, other.value), (one.low, other.low), (one.high, other.high))
-    )
-    if one.draws is None or other.draws is None or one.draws.shape != other.draws.shape:
-        return Estimate(value, low, high)
-    return Estimate(value, low, high, draws=(1 - part) * one.draws + part * other.draws)
 
 
 def differences(mine: Mapping[str, Estimate], others: Mapping[str, Estimate]) -> dict[str, Difference]:

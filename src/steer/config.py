@@ -267,6 +267,16 @@ class Settings(_Section):
     evaluate: Evaluation = Evaluation()
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _ranks_among_enough(self) -> "Settings":
+        if self.ranking.by != "none" and self.generate.group_size % self.ranking.factor:
+            size, factor = self.generate.group_size, self.ranking.factor
+            raise ValueError(
+                f"ranking.factor is {factor} and generate.group_size {size}: the best of {factor} are chosen within a "
+                f"group, so its size has to be a multiple, such as {max(1, size // factor) * factor}"
+            )
+        return self
+
     @field_validator("guidance", mode="before")
     @classmethod
     def _formula_alone(cls, value: Any) -> Any:

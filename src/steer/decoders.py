@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from steer.config import PLAIN, Settings, UsageError
+from steer.config import PLAIN, Settings, Steering, UsageError
 from steer.guidance import parse
 from steer.records import Record
 
@@ -18,7 +18,7 @@ Family = Literal["deterministic", "sampling", "temperature", "guidance", "steer"
 
 TEMPERATURES = (0.6, 0.8, 1.2, 1.4, 1.6)  # beside 1, which is plain nucleus sampling
 MOST = 10_000  # negatives: as many as the context holds
-COUNTS = (0, 1, 10)  # negatives
+COUNTS = (1, 10)  # negatives
 KEYWORDS = 20
 RESERVED = ("real", "synthetic", "train", "baseline", "ceiling")  # what evaluation calls its sets
 
@@ -45,7 +45,6 @@ NUCLEUS = Decoder("nucleus", "nucleus .9", "sampling", PLAIN, "the rival")
 def standard(settings: Settings, keywords: Sequence[str]) -> list[Decoder]:
     """Every decoder of the comparison; the first is the run's own. keywords: negatives for a group of concepts."""
     steering = settings.guidance
-    masked = steering.resolve().mask is not None
     dials = f"({steering.gamma:g}, {steering.start:g})"
     own = Decoder("steer", f"STEER {dials}" if steering.formula == "steer(gamma, eta)" else steering.formula, "steer")
     return [
@@ -55,7 +54,7 @@ def standard(settings: Settings, keywords: Sequence[str]) -> list[Decoder]:
         *_sampling(),
         *_guidance(),
         *_forms(dials),
-        *_ablations(own, keywords, masked),
+        *_ablations(own, keywords, steering),
     ]
 
 
@@ -170,24 +169,28 @@ def _forms(dials: str) -> list[Decoder]:
     return made
 
 
-def _ablations(own: Decoder, keywords: Sequence[str], masked: bool) -> list[Decoder]:
-    """masked: the run's formula has a mask of its own."""
+def _ablations(own: Decoder, keywords: Sequence[str], steering: Steering) -> list[Decoder]:
+    masked, alpha = steering.resolve().mask is not None, steering.alpha > 0
+    dials = "gamma" in steering.formula and "eta" in steering.formula
+    shown = any(stream.context.kind == "negatives" for stream in steering.resolve().streams)
     none_by_hand: dict[str, Any] = {"negatives.texts": []}
-    ranked = {"ranking.by": "likelihood_ratio", "ranking.factor": 4}
+    ranked = {"ranking.by": "likelihood_ratio", "ranking.factor": 4, "generate.group_size": 8}
     return [
         Decoder(name, f"{own.label}: {label}", "ranked" if changes is ranked else "ablation", changes)
         for name, label, changes in (
-            ("gamma_only", "γ alone", {"guidance.eta": 0.0}),
-            ("eta_only", "η alone", {"guidance.gamma": 0.0}),
+            ("gamma_only", "γ alone, no negatives", {"guidance.eta": 0.0} if dials else None),
+            ("eta_only", "η alone", {"guidance.gamma": 0.0} if dials else None),
+            ("neither", "neither", {"guidance.gamma": 0.0, "guidance.eta": 0.0} if dials else None),
             ("mask", "with a mask of .1", None if masked else {"guidance.alpha": 0.1}),
+            ("mask_off", "without its mask", {"guidance.alpha": 0.0} if alpha else None),
             ("negatives_real", "real negatives", {**none_by_hand, "negatives.real_share": 1.0}),
             ("negatives_synthetic", "synthetic negatives", {**none_by_hand, "negatives.real_share": 0.0}),
             ("negatives_keywords", "keywords as negatives", {"negatives.texts": [*keywords]} if keywords else None),
-            *((f"negatives_{n}", f"{n or 'no'} negatives", {**none_by_hand, "negatives.count": n}) for n in COUNTS),
+            *((f"negatives_{n}", f"{n} negatives", {**none_by_hand, "negatives.count": n}) for n in COUNTS),
             ("negatives_most", "as many negatives as fit", {**none_by_hand, "negatives.count": MOST}),
             ("ranked", "the best of 4 by likelihood ratio", ranked),
         )
-        if changes is not None
+        if changes is not None and (shown or not name.startswith("negatives"))
     ]
 
 

@@ -307,7 +307,7 @@ class Generator:
         left = min(left, self.budget - len(before))
         while left > 0 and +wanted:
             key = max(sorted(wanted), key=lambda k: wanted[k])
-            size = min(self.settings.group_size, wanted[key], left)
+            size = min(self.settings.group_size, -(-wanted[key] // factor) * factor, left)
             yield Group(index, dict(zip(names, key, strict=True)), size)
             wanted[key] -= size
             left -= size

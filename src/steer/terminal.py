@@ -62,15 +62,15 @@ COMPARED_TOO = ("coverage", "calibrated_authenticity", "downstream_accuracy")
 def comparison_table(comparison: dict[str, Any]) -> None:
     """The paper's Table 1 and what goes with it, a decoder a row; * where it differs from plain nucleus sampling."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     shown = [name for name in (*COMPARED, *COMPARED_TOO) if name in comparison["scores"]]
-    table = Table("decoder", "texts", "entropy", *(name.replace("_", " ") for name in shown), box=None)
+    table = Table(Column("decoder", no_wrap=True), "texts", "entropy", *shown, box=None)
     for row in comparison["decoders"]:
         cells = [_compared(row["scores"].get(name)) for name in shown]
         table.add_row(Text(row["label"]), str(row["texts"]), number(row["entropy"]), *cells)
-    console = Console(width=None if sys.stdout.isatty() else 60 + 14 * len(shown), highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 80 + 24 * len(shown), highlight=False)
     console.print(table)
     console.print("* differs from plain nucleus sampling by more than chance (p < .05, corrected for all decoders)")
 

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,17 +21,17 @@ from filelock import FileLock
 from steer.config import Settings, changed, evaluation_settings
 from steer.evaluate import Evaluation
 from steer.evaluate.intervals import Estimate
+from steer.evaluate.tokens import tokeniser
 from steer.generate import BudgetError
 from steer.measure import corpus, measure
 from steer.records import Record, Sample
 from steer.run import Run, file_hash
 
-FEWEST = 0.5  # of the texts asked for; whoever falls shorter would bring all others down to its size
 ATTEMPTS = 4  # texts drawn for each one wanted: a decoder that mostly writes what is no text is not waited for
 PROBE = 64  # texts from which a mean entropy is taken
 NEAR = 0.02  # nats; entropies as near as that are the same
 COLDEST, HOTTEST = 0.05, 5.0
-WORDS = 0.7  # of the words that as many real texts have: n-grams are counted over so many
+WORDS = 0.5  # of the words that as many real texts have: n-grams are counted over so many
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Drawn:
     @property
     def records(self) -> list[Record]:
         return [sample.record for sample in self.samples]
+
+    @property
+    def words(self) -> int:
+        return sum(len(sample.text.split()) for sample in self.samples)
 
     @property
     def entropy(self) -> float:
@@ -95,14 +100,18 @@ class Trials:
     def measure(self, point: Mapping[str, Any], *, samples: int, seed: int, part: str) -> dict[str, Estimate]:
         """The scores of a decoder's texts against a part of the real ones; those of one seed are paired.
 
-        N-grams are counted over as many words in every trial of as many samples. Raises ValueError where the decoder
-        falls short of half of the texts.
+        Every trial of as many samples is measured on as many texts, and its n-grams on as many words. Raises ValueError
+        where the decoder falls short of either.
         """
         drawn = self.draw(point, samples, seed)
-        if len(drawn.samples) < FEWEST * samples:
+        if len(drawn.samples) < samples:
             raise ValueError(f"only {len(drawn.samples)} of {drawn.total} texts were well-formed")
-        usual = fmean(len(record.text.split()) for record in self.run.records("train"))
-        words = int(WORDS * usual * samples)
+        real = [record.text for record in self.run.records("train")]
+        split = tokeniser(self.run.settings.evaluate.tokenisation, real).split
+        usual = samples * fmean(len(split(text)) for text in real)
+        words, have = int(WORDS * usual), sum(len(split(record.text)) for record in drawn.records)
+        if have < words:
+            raise ValueError(f"{samples} texts have {have} words, and so many real ones about {usual:.0f}")
         made = judge(self.run, part, "trial", {"trial": drawn.records}, seed, self.metrics, words)
         return made.estimates["synthetic"]
 
@@ -129,6 +138,8 @@ class Trials:
         free: Any = {"evaluate": True, "device": True, "generate": {"lanes"}}
         tree = settings.model_dump(mode="json", exclude=free)
         tree["weights"] = self.run.weight_hashes(settings)
+        tree["versions"] = {package: version(package) for package in ("steer-text", "torch", "transformers", "peft")}
+        tree["train"] = file_hash(self.run.folder / "data" / "train.jsonl")
         if (scorer := Path(settings.ranking.by.rpartition(":")[0])).is_file():
             tree["scorer"] = file_hash(scorer)
         return hashlib.blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -182,6 +182,16 @@ def difference(mine: Estimate, other: Estimate) -> Difference:
     return Difference(value, low, high, float(2 * norm.sf(abs(value) / spread)) if value else 1.0)
 
 
+def between(one: Estimate, other: Estimate, part: float) -> Estimate:
+    """The estimate that lies a part, 0 to 1, of the way from one to the other; resamples stay paired."""
+    value, low, high = (
+        (1 - part) * a + part * b for a, b in ((one.value, other.value), (one.low, other.low), (one.high, other.high))
+    )
+    if one.draws is None or other.draws is None or one.draws.shape != other.draws.shape:
+        return Estimate(value, low, high)
+    return Estimate(value, low, high, draws=(1 - part) * one.draws + part * other.draws)
+
+
 def holm(p: Mapping[Key, float]) -> dict[Key, float]:
     """The p-values, each adjusted so that one false alarm among all of them has the chance it says (Holm 1979).
 

@@ -93,7 +93,7 @@ def heat_map(title: str, x_name: str, y_name: str, cells: Mapping[Place, Cell], 
 
     heading = labels(score.words, 8, 18, 700, 2)
     keys, top = _keys(bool(alike), gaps, 26 + 16 * len(heading))
-    grid, scale = _Grid(xs, ys, top + 28), _shades(list(found.values()), score)
+    grid, scale = _Grid(xs, ys, top + 28), colours(list(found.values()), score)
     write = _writer([cell.value for cell in found.values()])
     written = grid.high >= 20 and max(width(write(cell.value)) for cell in found.values()) + 8 <= grid.wide
     items = [*heading, *keys, *_sides(grid, x_name, y_name), *_ramp(grid, write(scale.low), write(scale.high))]
@@ -130,7 +130,7 @@ def _cell(box: Box, cell: Cell, shade: int, what: str, standing: str, text: str)
     return items
 
 
-def _shades(cells: Sequence[Cell], score: Score) -> Scale:
+def colours(cells: Sequence[Cell], score: Score) -> Scale:
     """From the value of the first colour to that of the last."""
     low, high = min(cell.value for cell in cells), max(cell.value for cell in cells)
     sure = [cell for cell in cells if known(cell.low) and known(cell.high)]

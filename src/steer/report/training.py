@@ -69,12 +69,15 @@ def course_view(manifest: Mapping[str, Any]) -> list[Curve]:
     if not loop:
         return []
     rounds = loop["rounds"]
-    caught = "came too near to an earlier one" if "duplicates" in loop["target"] else "were refused"
+    caught = "that repeat an earlier one" if "duplicates" in loop["target"] else "that are refused"
     words = (
-        f"η was set anew before each round, so that {rounds[0]['target']:.1%} of the texts drawn {caught}: it went "
+        f"η was set anew before each round, to hold the share of texts {caught} at {rounds[0]['target']:.1%}: it went "
         f"from {rounds[0]['eta']:g} to {rounds[-1]['eta']:g} in {len(rounds)} rounds."
     )
-    words += f" {loop['missed']}" if loop["missed"] else " The share was held."
+    if loop["missed"]:
+        words += f" {loop['missed']}"
+    elif rounds[-1]["smoothed"] is not None:
+        words += f" At the end {rounds[-1]['smoothed']:.1%} were, by a running mean, no further off than by chance."
     shares = {
         name: [(row["round"] + 1, row[key]) for row in rounds if row[key] is not None]
         for name, key in (("in the round", "share"), ("smoothed", "smoothed"), ("target", "target"))

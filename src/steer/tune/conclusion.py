@@ -7,16 +7,17 @@ recommended; it, the run's own settings and the best plain sampling are then mea
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 
-from steer.evaluate.intervals import holm
+from steer.evaluate.intervals import Difference, Estimate, between, holm
 from steer.pareto import (
     Objective,
     Values,
     Want,
-    domination_p,
     eligible,
     front,
     front_shares,
@@ -27,7 +28,7 @@ from steer.progress import say as say_on_stderr
 from steer.records import read_json, write_json
 from steer.tune.dials import DIALS, Point, digest, is_plain, words
 from steer.tune.plan import Plan, Trial, Trials
-from steer.tune.result import AgainstPlain, Choice, Conclusion, Domination, Gain, Row, finite, scores_of
+from steer.tune.result import AgainstPlain, Beyond, Choice, Conclusion, Gain, Row, finite, scores_of
 from steer.tune.search import Say, measure_all, rivals
 
 LIKELY = 0.05  # the share of resamples on the front from which a point is worth confirming
@@ -84,7 +85,7 @@ def _conclusion(trials: Trials, plan: Plan, store: Path, found: Sequence[Trial],
         trials=rows,
         confirmed=beside[: len(confirmed)],
         rivals=beside[len(confirmed) :],
-        against_plain=_against_plain(confirmed, plains, beside, plan.want),
+        against_plain=_against_plain(confirmed, plains, plan.want),
         knee=_knee(confirmed, plan.want),
         recommended=_choice(best.point, why + _but(best, plains, plan.want), stages),
         default=_choice(points[1], "the run's own settings", stages),
@@ -153,19 +154,51 @@ def _but(best: Trial, plains: Sequence[Trial], want: Want) -> str:
     return ""
 
 
-def _against_plain(
-    confirmed: Sequence[Trial], plains: Sequence[Trial], beside: Sequence[Row], want: Want
-) -> AgainstPlain:
-    steered = {row.number for row in beside[: len(confirmed)] if row.on_front and not is_plain(row.point)}
+def _against_plain(confirmed: Sequence[Trial], plains: Sequence[Trial], want: Want) -> AgainstPlain:
     able = _able(_complete([*confirmed, *plains]), want)
-    pairs = {
-        (mine.number, other.number): domination_p(mine.scores, other.scores, want.objectives)
-        for mine in confirmed
-        for other in plains
-        if mine in able and other in able and not is_plain(mine.point)
-    }
-    sure = [Domination(*pair, p) for pair, p in holm(pairs).items() if p < SURE]
-    return AgainstPlain(bool(steered), sorted(steered), bool(sure), sure, len(pairs))
+    rivals = [one for one in plains if one in able]
+    steered = [one for one in confirmed if one in able and not is_plain(one.point)]
+    objectives = want.objectives[:2]
+    edge = [rivals[i] for i in front(_values(rivals, want), objectives)] if rivals else []
+    edge.sort(key=lambda one: _good(one, objectives[0]))
+    apart: dict[int, tuple[tuple[int, int], Difference]] = {}
+    for mine in steered:
+        if (beside := _beside(mine, edge, objectives)) is not None:
+            over, scores = beside
+            apart[mine.number] = over, objectives[-1].difference(mine.scores, scores)
+    adjusted = holm({number: one.p for number, (_, one) in apart.items()})
+    tested = [
+        Beyond(number, over, objectives[-1].score, *map(finite, (d.value, d.low, d.high, d.p, adjusted[number])))
+        for number, (over, d) in apart.items()
+    ]
+    sure = [one.number for one in tested if (one.value or 0) > 0 and adjusted[one.number] < SURE]
+    return AgainstPlain(tested, sorted(sure), sorted(one.number for one in steered if one.number not in apart))
+
+
+def _good(trial: Trial, objective: Objective) -> float:
+    """The value of an objective, the higher the better."""
+    return float(objective.good(np.array([trial.scores[objective.score].value]))[0])
+
+
+def _beside(
+    mine: Trial, edge: Sequence[Trial], objectives: Sequence[Objective]
+) -> tuple[tuple[int, int], dict[str, Estimate]] | None:
+    """Plain sampling that is as good in the first of two objectives: between two neighbours on its front.
+
+    A point that is better in it than all of them is held against the best of them, which asks no more than it should.
+    """
+    if not edge:
+        return None
+    first, second = objectives[0], objectives[-1]
+    at, best = _good(mine, first), edge[-1]
+    if len(objectives) == 1 or at > _good(best, first):
+        return (best.number, best.number), dict(best.scores)
+    for one, other in pairwise(edge):
+        low, high = _good(one, first), _good(other, first)
+        if low <= at <= high and low < high:
+            scores = between(one.scores[second.score], other.scores[second.score], (at - low) / (high - low))
+            return (one.number, other.number), {second.score: scores}
+    return None
 
 
 def _by_point(trials: Sequence[Trial]) -> dict[str, Trial]:

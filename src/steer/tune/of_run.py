@@ -17,12 +17,12 @@ from steer.config import UsageError, changed
 from steer.evaluate.catalogue import NAMES, chosen
 from steer.evaluate.score import strict
 from steer.guidance import domain
-from steer.pareto import Want
+from steer.pareto import Objective, Want
 from steer.records import write_json
 from steer.run import Run
-from steer.trials import Trials
+from steer.trials import Drawn, Trials
 from steer.tune.conclusion import conclude, concluded
-from steer.tune.dials import ALWAYS, DIALS, ETA, GAMMA, Point, check, digest
+from steer.tune.dials import ALWAYS, DIALS, ETA, GAMMA, Point, check, digest, is_plain
 from steer.tune.plan import WANT, Plan, Trial
 from steer.tune.search import grid, search, sweep
 
@@ -31,7 +31,19 @@ FORMS = ("steer", "steer_authors", "steer_printed")
 GAMMAS, ETAS, COUNTS = (0.0, 0.2, 0.4, 0.8, 1.2), (0.0, 0.2, 0.4, 0.8, 1.2), (1.0, 3.0, 5.0, 10.0, 20.0)
 PAPER_SAMPLES, PAPER_DIALS = 50, 0.4
 SHOWN = ("unique_ngram_ratio", "ngram_diversity", "adversarial_auroc", "coverage", "calibrated_authenticity")
+FIGURES = Want((Objective("ngram_diversity", True),))  # what a cell of a figure has to have
 EXAMPLES = 6
+# What plain sampling is without, whether or not it is a dial of the search.
+PLAINLY = {"guidance.formula": "domain", "guidance.alpha": 0.0, "guidance.strength": 1.0}
+PLAINLY |= {"sampling.top_k": 0, "sampling.min_p": 0.0, "ranking.by": "none"}
+
+
+class _Bench(Trials):
+    """Trials in which plain sampling is plain, whatever else the run's own settings switch on."""
+
+    def draw(self, changes: Mapping[str, Any], samples: int, seed: int, name: str = "") -> Drawn:
+        plainly = PLAINLY if is_plain(changes) else {}
+        return super().draw({**plainly, **changes}, samples, seed, name)
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,10 @@ class Tuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.run.settings.sampling.deterministic:
+            raise UsageError(
+                "the run's decoder draws nothing, so there is no temperature to tune: tune one that samples"
+            )
         if find_spec("optuna") is None:
             raise ImportError("steer tune needs: pip install 'steer-text[tune]'")
         plain = changed(self.run.settings, {GAMMA: 0.0, ETA: 0.0, "guidance.alpha": 0.0, "guidance.strength": 1.0})
@@ -56,22 +72,24 @@ class Tuning:
                 "tune a run of guidance.formula='steer(gamma, eta)'"
             )
 
-    def plan(self, **options: Any) -> Plan:
-        """With the run's own settings as the defaults of all dials."""
+    def plan(self, form: str = "", **options: Any) -> Plan:
+        """With the run's own settings as the defaults of all dials. form: of STEER, where it is not the run's own."""
         defaults = {name: own for name in DIALS if (own := self._own(name)) is not None}
-        options = {"want": self.want, "seed": self.seed, "about": self._about, **options}
         named = {*ALWAYS, *options.get("dials", ())}
+        about = f"{self.about(named)} {form}".strip()
+        options = {"want": self.want, "seed": self.seed, "about": about, **options}
         return Plan(defaults={name: value for name, value in defaults.items() if name in named}, **options)
 
     def conclude(self, plan: Plan) -> dict[str, Any]:
         """Search, conclude, write tune.json; what was concluded from the same plan stands as it is."""
+        bench = self.bench(plan.want.scores)
         if (known := concluded(plan, self.store)) is None:
-            bench = self.bench(plan.want.scores)
             search(bench, plan, self.store)
             known = conclude(bench, plan, self.store)
-            rows = (*known.trials, *known.rivals)
-            drawn = [(dict(row.point), row.samples) for row in rows if row.state != "failed"]
-            self._examples(bench, "search", drawn, self.seed)
+        # Also where it was killed between the two.
+        for name, seed, rows in (("search", plan.seed, known.trials), ("rivals", plan.fresh_seed, known.rivals)):
+            if not (self.store / "examples" / f"{name}.json").is_file():
+                self._examples(bench, name, [(row.point, row.samples) for row in rows if row.state != "failed"], seed)
         return known.to_json()
 
     def figures(self, samples: int = PAPER_SAMPLES) -> dict[str, Any]:
@@ -80,7 +98,7 @@ class Tuning:
         made: dict[str, Any] = {"samples": samples, "forms": {}, "sweeps": {}}
         for form in FORMS:
             bench = self.bench(SHOWN, {"guidance.formula": f"{form}(gamma, eta)"})
-            plan = self.plan(samples=samples, first=0, about=f"{self._about} {form}")
+            plan = self.plan(want=FIGURES, samples=samples, first=0, form=form)
             made["forms"][form] = self._cells(bench, form, grid(bench, axes, plan, self.store).values(), samples)
         bench = self.bench(SHOWN)
         for dial, values, fixed in (
@@ -88,7 +106,7 @@ class Tuning:
             (ETA, ETAS, {GAMMA: 0.0}),
             ("negatives.count", COUNTS, {GAMMA: PAPER_DIALS, ETA: PAPER_DIALS}),
         ):
-            plan = self.plan(samples=samples, first=0, dials=(*ALWAYS, dial))
+            plan = self.plan(want=FIGURES, samples=samples, first=0, dials=(*ALWAYS, dial))
             plan = replace(plan, defaults={**plan.defaults, **fixed})
             swept = sweep(bench, {dial: values}, plan, self.store)[dial]
             made["sweeps"][dial] = self._cells(bench, dial, swept.values(), samples)
@@ -99,7 +117,7 @@ class Tuning:
         """Every combination of the axes' values."""
         check(axes)
         bench = self.bench((*SHOWN, *self.want.scores))
-        plan = self.plan(samples=samples, first=0, dials=(*ALWAYS, *axes))
+        plan = self.plan(want=FIGURES, samples=samples, first=0, dials=(*ALWAYS, *axes))
         cells = self._cells(bench, "grid", grid(bench, axes, plan, self.store).values(), samples)
         made = {"samples": samples, "axes": {name: list(values) for name, values in axes.items()}, "cells": cells}
         write_json(self.store / "grid.json", made)
@@ -112,12 +130,11 @@ class Tuning:
 
     def bench(self, scores: Sequence[str], base: Mapping[str, Any] | None = None) -> Trials:
         measured = chosen([name for name in dict.fromkeys(scores) if name in NAMES])
-        return Trials(self.run, self.store / "drawn", tuple(measured), base or {})
+        return _Bench(self.run, self.store / "drawn", tuple(measured), base or {})
 
-    @property
-    def _about(self) -> str:
-        """Everything that decides the scores beside the dials."""
-        bench, neutral = self.bench(()), {name: dial.default for name, dial in DIALS.items()}
+    def about(self, dials: Iterable[str]) -> str:
+        """Everything that decides the scores beside these dials."""
+        bench, neutral = self.bench(()), {name: DIALS[name].default for name in {*ALWAYS, *dials}}
         evaluation = self.run.settings.evaluate.model_dump(mode="json")
         return digest([bench.key(changed(self.run.settings, neutral)), evaluation])
 

@@ -81,27 +81,36 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Domination:
-    """A steered point that is surely better than a plain one in all objectives; p is corrected for all pairs."""
+class Beyond:
+    """By how much a steered point is better in `score`, the second objective, than plain sampling of the same first.
+
+    over: the two neighbours on the plain front between which plain sampling was interpolated, linearly; twice the plain
+    point that is best in the first objective, where there is but one, or where this point is better in it.
+    adjusted: p, corrected for all that are tested (Holm 1979).
+    """
 
     number: int
-    rival: int
-    p: float
+    over: tuple[int, int]
+    score: str
+    value: Number
+    low: Number
+    high: Number
+    p: Number
+    adjusted: Number
 
 
 @dataclass(frozen=True)
 class AgainstPlain:
     """Does steering give what no temperature gives? On fresh samples, among points that meet the constraints.
 
-    undominated: whether a steered point is on the front of all; numbers: which (of trials).
-    surely_better: whether one surely dominates a plain point; dominations: which, of so many `pairs`.
+    A steered point that no plain one dominates may only lie between two of them on their own curve, so it is held
+    against that curve. beyond: the numbers (of trials) of those that are better than it by more than chance. outside:
+    of those beside which no plain point stands.
     """
 
-    undominated: bool
-    numbers: list[int]
-    surely_better: bool
-    dominations: list[Domination]
-    pairs: int
+    tested: list[Beyond]
+    beyond: list[int]
+    outside: list[int]
 
 
 @dataclass(frozen=True)

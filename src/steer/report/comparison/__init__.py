@@ -17,10 +17,10 @@ from steer.report.answers import joined
 from steer.report.comparison.compared import NUCLEUS, Compared, Row, Standing, head
 from steer.report.comparison.decoders import facts, manner
 from steer.report.comparison.files import as_csv, latex
-from steer.report.comparison.growth import growth_cards, growth_verdict
+from steer.report.comparison.growth import fair, growth_cards, growth_verdict
 from steer.report.comparison.pictures import anchor, comparison_files, comparison_pictures, slug
 from steer.report.comparison.tables import TABLE1, TABLE2, Table, better_is, paper_tables, table
-from steer.report.comparison.verdict import asked, cards, rivals, verdict
+from steer.report.comparison.verdict import CURVE, asked, cards, rivals, verdict
 from steer.report.drawing import inline, minus
 from steer.report.kinds import rank
 from steer.report.pictures import write_pictures
@@ -59,7 +59,7 @@ def write_comparison(folder: Path) -> Path:
 
 def _page(found: Compared, tables: Sequence[Table]) -> str:
     grown = bool(found.sizes)
-    names = sorted(found.known(list(found.about)), key=rank)
+    names = sorted(found.known(fair(found, list(found.about))), key=rank)
     # No mean rank over scores that say much the same of one question and little of another.
     every = replace(table(found, "scores", "All scores", names), ranked=False)
     return render(
@@ -101,11 +101,18 @@ def _about(found: Compared) -> str:
             f"From each of these models STEER and {NUCLEUS} drew {found.samples:,} texts, which were measured in the "
             f"same way against {real}, which no model had seen."
         )
-    return said + " Only differences beyond chance count: p below .05, corrected for all decoders."
+    others = "two sizes" if found.sizes else "any two other decoders"
+    rival = NUCLEUS if found.sizes else f"{NUCLEUS} and {CURVE}"
+    return (
+        f"{said} Only differences beyond chance count: from {rival}, p below .05 corrected over all decoders, score by "
+        f"score; between {others}, intervals that do not overlap, which takes more."
+    )
 
 
 def _short(row: Row) -> str:
     """Why a decoder has no scores."""
+    if row.left_out:
+        return row.left_out.rstrip(".")
     return (
         f"{row.texts:,} of {row.wanted:,} texts were well-formed in {row.drawn:,} drawn: too few to be compared, "
         "since all are brought to one size"
@@ -233,8 +240,8 @@ def _settings(found: Compared) -> dict[str, str]:
         "as they are drawn": "nothing is refused as a copy or a repeat, since what is looked at is the decoder and not "
         "the gates; both are counted",
         "entropy": "the mean, over all tokens, of the entropy of what each was drawn from",
-        "beyond chance": "paired resamples of the texts; p below .05 after Holm's correction for all decoders, score "
-        "by score",
+        "beyond chance": f"from {NUCLEUS}, by paired resamples of the texts: p below .05 after Holm's correction over "
+        "all decoders, score by score; between others, by 95% intervals that do not overlap only",
         "ranks": "over all decoders compared, 1 the best; in brackets 95% of the ranks in paired resamples. A mean "
         "rank has the means of their ends, which is rather too wide",
     }
@@ -246,7 +253,7 @@ def _limits(found: Compared) -> list[str]:
         "ones; it does not mean “the same”.",
         "One fine-tuning, one seed: no interval covers another model, another fine-tuning or other dials.",
         "Diversity is most easily had by gibberish, and fidelity by copies: read one beside the other, and both beside "
-        "authenticity and the texts themselves.",
+        f"{'' if found.sizes else 'authenticity and '}the texts themselves.",
         *(
             []
             if found.sizes

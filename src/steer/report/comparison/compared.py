@@ -31,7 +31,7 @@ HEADS = {
 
 @dataclass(frozen=True)
 class Apart:
-    """A decoder's value less another's. adjusted: p, corrected for all that were looked at together."""
+    """A decoder's value less another's. adjusted: p, corrected over all decoders, score by score."""
 
     value: float
     low: float
@@ -92,7 +92,10 @@ class About:
 
 @dataclass(frozen=True)
 class Row:
-    """A decoder: how it draws, what it drew, and its scores. compared: whether there were texts enough for scores."""
+    """A decoder: how it draws, what it drew, and its scores.
+
+    compared: whether there were texts enough for scores. left_out: why it was not compared.
+    """
 
     name: str
     label: str
@@ -113,6 +116,7 @@ class Row:
     file: str = ""
     train_size: int | None = None
     compared: bool = True
+    left_out: str | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Row":

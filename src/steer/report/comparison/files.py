@@ -75,13 +75,13 @@ def caption(found: Compared, one: Table) -> str:
         "Higher is better, or more varied, but where a column says otherwise. Below a value, its 95% interval. Bold: "
         "the best of its column. "
         f"An arrow up (down): better (worse) than {NUCLEUS} by more than chance (p < .05 after Holm, over all "
-        "decoders)."
+        "decoders, score by score)."
     )
     if one.ranked:
         said += " Mean rank: over these scores, 1 the best, with the means of the ends of the ranks' intervals."
     said += f" {one.note}" if one.note else ""
     if left_out:
-        said += f" Not compared, for want of well-formed texts: {', '.join(left_out)}."
+        said += f" Not compared, for too few or too short texts: {', '.join(left_out)}."
     return said
 
 

@@ -22,6 +22,14 @@ from steer.report.comparison.verdict import (
 )
 from steer.report.readings import percent, two
 
+# They hold texts against the training texts, of which an adapter of a smaller size has seen a part only.
+UNSEEN = ("copied_share", "authenticity", "calibrated_authenticity", "membership_auroc")
+BY_INTERVALS = "Sizes are told apart only where their 95% intervals do not overlap."
+LEFT_ASIDE = (
+    "Scores of authenticity are left out here: they would hold the texts against training texts that the models of the "
+    "smaller sizes never saw."
+)
+
 
 @dataclass(frozen=True)
 class Growth:
@@ -49,8 +57,13 @@ class Growth:
 
 def growths(found: Compared) -> list[Growth]:
     """Of the scores that stand for the questions, downstream accuracy first."""
-    names = [name for name in asked(found) if found.known([name])]
+    names = found.known(fair(found, asked(found)))
     return [_growth(found, name) for name in sorted(names, key=lambda name: name != "downstream_accuracy")]
+
+
+def fair(found: Compared, names: Sequence[str]) -> list[str]:
+    """Without the scores that would be unfair to training sizes, where these are what is compared."""
+    return [name for name in names if not found.sizes or name.partition("[")[0] not in UNSEEN]
 
 
 def by_size(found: Compared, steered: bool) -> dict[int, Row]:
@@ -92,7 +105,9 @@ def growth_verdict(found: Compared) -> list[Sentence]:
     if steered and plain:
         told = _told({one.name: beside(found, one.name, steered, plain) for one in every})
         said.append(Sentence(f"STEER from {small:,} training texts, beside {NUCLEUS} from {large:,}: it {told}."))
-    return said
+    every_score = list(found.about)
+    aside = found.known(every_score) != found.known(fair(found, every_score))
+    return [*said, Sentence(BY_INTERVALS), *[Sentence(LEFT_ASIDE)] * aside]
 
 
 def _told(standings: Mapping[str, Standing]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from steer.report.comparison.compared import NUCLEUS, Compared, Row, head
-from steer.report.comparison.growth import by_size
+from steer.report.comparison.growth import by_size, fair
 from steer.report.comparison.tables import better_is
 from steer.report.comparison.verdict import DIVERSITY, FIDELITY, QUESTIONS, front, rivals
 from steer.report.drawing import (
@@ -72,7 +72,7 @@ def _over_sizes(found: Compared) -> list[str]:
     """Downstream accuracy first, then those that stand for the other questions."""
     first = ["downstream_accuracy", "downstream_augmented", *QUESTIONS]
     return sorted(
-        found.known(list(found.about)),
+        found.known(fair(found, list(found.about))),
         key=lambda name: (first.index(name) if name in first else len(first), rank(name)),
     )
 

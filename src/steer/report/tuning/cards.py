@@ -2,13 +2,12 @@
 
 from steer.report.answers import Answer
 from steer.report.comparison.verdict import REPLIES, UNITS
-from steer.report.drawing import minus
 from steer.report.kinds import direction, kind
 from steer.report.readings import Reading
 from steer.report.scores import text
-from steer.report.tuning.files import Gain, Goal, Search, is_plain
+from steer.report.tuning.files import Goal, Search, is_plain
 from steer.report.tuning.verdict import OTHERS, other
-from steer.report.tuning.words import called, capitalised, ends, p_value, told
+from steer.report.tuning.words import by, called, capitalised, ends, told
 
 MET = {
     "surely": "met, even at the pessimistic end",
@@ -53,17 +52,6 @@ def _reply(found: Search, name: str) -> str:
 
 def _details(found: Search, name: str) -> list[str]:
     gains = {label: found.gains.get((over, name)) for over, label in OTHERS.items()}
-    said = [f"Against {label}: {_by(name, gain)}." for label, gain in gains.items() if gain]
+    said = [f"Against {label}: {by(name, gain)}." for label, gain in gains.items() if gain]
     asked = [goal for goal in found.constraints if goal.score == name]
     return [*said, *(f"Asked for: {goal}; {MET[goal.met(found.recommended.test)]}." for goal in asked)]
-
-
-def _by(name: str, gain: Gain) -> str:
-    """ "better by 0.030 (0.020 to 0.040), p .012"."""
-    standing = gain.standing
-    if standing == "unknown":
-        return "it cannot be said"
-    sign = -1 if standing == "worse" else 1
-    value, one, two = (sign * x for x in (gain.value, gain.low, gain.high))
-    size = minus(told(name, Reading(value, min(one, two), max(one, two))))
-    return f"{'cannot be told apart,' if standing == 'alike' else f'{standing} by'} {size}, {p_value(gain.adjusted)}"

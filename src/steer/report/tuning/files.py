@@ -99,7 +99,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much the recommended point is better on the test split; positive is better. adjusted: p, corrected."""
+    """By how much a point is better than another; positive is better. adjusted: p, corrected."""
 
     value: float
     low: float
@@ -114,19 +114,29 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Domination:
-    """A steered point, by its trial's number, that is surely better in all objectives than a rival, by its number."""
+class Tested:
+    """By how much a steered point, by its trial's number, is better than plain sampling of the same first objective.
+
+    over: the numbers of the two rivals between which plain sampling was interpolated. score: the second objective; of
+    one alone it is that, and the rival the best plain point, twice.
+    """
 
     number: int
-    rival: int
-    p: float
+    over: Sequence[int]
+    score: str
+    gain: Gain
+
+    @classmethod
+    def of(cls, tree: Tree) -> "Tested":
+        return cls(_whole(tree.get("number")), list(tree.get("over") or []), tree.get("score") or "", _gain(tree))
 
 
 @dataclass(frozen=True)
 class Search:
     """tune.json. gains: by what they are over ("default", "plain") and the score.
 
-    undominated: numbers of the steered points on the front of what is confirmed and the rivals; None: not written down.
+    tested: steered points against the front of plain sampling, None where that was not written down. beyond: the
+    numbers of those that are better by more than chance. outside: of those beside which no plain sampling stands.
     """
 
     want: str
@@ -137,9 +147,9 @@ class Search:
     trials: Sequence[Row]
     confirmed: Sequence[Row]
     rivals: Sequence[Row]
-    undominated: Sequence[int] | None
-    dominations: Sequence[Domination]
-    pairs: int
+    tested: Sequence[Tested] | None
+    beyond: Sequence[int]
+    outside: Sequence[int]
     knee: int | None
     recommended: Choice
     default: Choice
@@ -150,7 +160,8 @@ class Search:
 
     @classmethod
     def of(cls, tree: Tree) -> "Search":
-        against = tree.get("against_plain")
+        against = tree.get("against_plain") or {}
+        tested = against.get("tested")
         return cls(
             want=tree.get("want") or "",
             objectives=[Goal(one["score"], bool(one.get("maximise"))) for one in tree.get("objectives") or []],
@@ -163,20 +174,14 @@ class Search:
             trials=_rows(tree.get("trials")),
             confirmed=_rows(tree.get("confirmed")),
             rivals=_rows(tree.get("rivals")),
-            undominated=None if against is None else list(against.get("numbers") or []),
-            dominations=[
-                Domination(one["number"], one["rival"], _number(one.get("p")))
-                for one in (against or {}).get("dominations") or []
-            ],
-            pairs=_whole((against or {}).get("pairs")),
+            tested=None if tested is None else [Tested.of(one) for one in tested],
+            beyond=list(against.get("beyond") or []),
+            outside=list(against.get("outside") or []),
             knee=tree.get("knee"),
             recommended=Choice.of(tree.get("recommended")),
             default=Choice.of(tree.get("default")),
             plain=Choice.of(tree.get("plain")),
-            gains={
-                (one["over"], one["score"]): Gain(*(_number(one.get(k)) for k in ("value", "low", "high", "adjusted")))
-                for one in tree.get("gains") or []
-            },
+            gains={(one["over"], one["score"]): _gain(one) for one in tree.get("gains") or []},
             looks=_whole(tree.get("looks")),
             seconds=_number(tree.get("seconds")),
         )
@@ -289,6 +294,10 @@ def _examples(path: Path) -> list[Examples]:
 
 def _rows(trees: Iterable[Tree] | None) -> list[Row]:
     return [Row.of(tree, i) for i, tree in enumerate(trees or [])]
+
+
+def _gain(tree: Tree) -> Gain:
+    return Gain(*(_number(tree.get(key)) for key in ("value", "low", "high", "adjusted")))
 
 
 def _scores(tree: Tree | None) -> dict[str, Reading]:

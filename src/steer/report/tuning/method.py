@@ -6,9 +6,11 @@ from math import isnan
 from typing import Any
 
 from steer.report.answers import joined
+from steer.report.comparison.compared import head
 from steer.report.drawing import short
 from steer.report.settings import duration
 from steer.report.tuning.files import Search, Tuned
+from steer.report.tuning.verdict import equal, looked
 from steer.report.tuning.words import dial, plural
 
 Plan = Mapping[str, Any]
@@ -61,8 +63,13 @@ def _searched(found: Search) -> dict[str, str]:
         "stopped early": _stopped(plan, states.count("stopped"), len(states)),
         "where it looked": _where(plan),
         "seed": _seed(plan),
-        "time limit": f"{duration(budget)}; no point was begun later" if budget else "",
+        "time limit": _limit(budget),
     }
+
+
+def _limit(budget: float | None) -> str:
+    after = "no point of the search was begun later; confirming, plain sampling and the test come after it"
+    return f"{duration(budget)}; {after}" if budget else ""
 
 
 def _stopped(plan: Plan, stopped: int, of: int) -> str:
@@ -93,12 +100,24 @@ def _concluded(found: Search) -> dict[str, str]:
     return {
         "confirmed": confirmed if found.confirmed else "",
         "plain sampling": f"temperature {temperatures}, top-p {top_ps}, on the same fresh samples" if top_ps else "",
-        "on the test split": f"{three}; looked at {plural(found.looks, 'time')} so far" if found.looks else "",
-        "beyond chance": "paired resamples of the texts; p below .05 after Holm's correction, for all gains together "
-        "and for all pairs of a STEER point and a plain one together",
+        "on the test split": f"{three}; looked at {looked(found)}" if found.looks else "",
+        equal(found): _interpolated(found),
+        "beyond chance": "paired resamples of the texts; p below .05 after Holm's correction, for all gains on the "
+        "test split together, and for all STEER points tested against plain sampling together",
         "on the front": "as a share: of resamples in which no other of these points is ahead",
         "time": "" if isnan(found.seconds) else f"{duration(found.seconds)} of drawing and measuring",
     }
+
+
+def _interpolated(found: Search) -> str:
+    if not found.tested or len(found.objectives) < 2:
+        return ""
+    first, second, *rest = (head(goal.score) for goal in found.objectives)
+    others = f"; {joined(rest)} left aside" if rest else ""
+    return (
+        f"a confirmed STEER point's {second} beside what plain sampling would have at the same {first}, on a straight "
+        f"line between two neighbours on its own front, on the same fresh samples{others}"
+    )
 
 
 def limits(tuned: Tuned) -> list[str]:
@@ -110,7 +129,7 @@ def limits(tuned: Tuned) -> list[str]:
             "flatter it a little; only the test split does not, as long as it is seldom looked at.",
             "“Cannot be told apart” does not mean “the same”"
             + (f": it is said of {samples:,} texts a point." if samples else "."),
-            "Plain sampling was tried at the settings listed here, and at no others.",
+            "Plain sampling was tried at the settings listed here, and at no others; between them it is interpolated.",
         ]
     if tuned.forms or tuned.sweeps or tuned.grid:
         said.append(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 
 from steer.report.drawing import (
     HEAT,
@@ -24,7 +23,7 @@ from steer.report.drawing import (
     told,
     width,
 )
-from steer.report.heat import Cell
+from steer.report.heat import Cell, colours
 from steer.report.tradeoffs import Place, Score
 
 ACROSS, SIDE, APART, HIGHEST = 3, 44, 16, 40  # panels in a row; px: numbers at the side, gaps, a cell
@@ -68,7 +67,7 @@ def panels(title: str, x_name: str, y_name: str, grids: Grids, score: Score) -> 
     if not every:
         return nothing(title)
     best = (max if score.higher_is_better else min)(cell.value for cell in every)
-    shades = _shades(every, score)
+    shades = colours(every, score)
     heading = labels(score.words, 8, 18, 700, 2)
     items: list[Item] = [*heading, *_ramp(shades, 26 + 16 * len(heading))]
     xs, ys = (sorted({at[i] for cells in grids.values() for at in cells}) for i in (0, 1))
@@ -91,16 +90,6 @@ def _gaps(grids: Grids, xs: Sequence[float], ys: Sequence[float]) -> bool:
 
 def _places(xs: Sequence[float], ys: Sequence[float]) -> list[Place]:
     return [(x, y) for x in xs for y in ys]
-
-
-def _shades(cells: Sequence[Cell], score: Score) -> Scale:
-    """From the worst value to the best; wider where all lie within one interval, or chance would look like more."""
-    low, high = min(cell.value for cell in cells), max(cell.value for cell in cells)
-    sure = [cell for cell in cells if known(cell.low) and known(cell.high)]
-    if sure and high - low < median(cell.high - cell.low for cell in sure):
-        low, high = min(low, *(cell.low for cell in sure)), max(high, *(cell.high for cell in sure))
-    scale = Scale.over((low, high), 0, 1)
-    return scale if score.higher_is_better else scale.reversed()
 
 
 def _cells(

@@ -9,8 +9,8 @@ from steer.report.answers import joined
 from steer.report.comparison.compared import Standing, head
 from steer.report.comparison.verdict import Sentence
 from steer.report.scores import text
-from steer.report.tuning.files import Choice, Domination, Point, Row, Search, is_plain
-from steer.report.tuning.words import called, listed, p_value, plural, told, words
+from steer.report.tuning.files import Choice, Point, Row, Search, Tested, is_plain
+from steer.report.tuning.words import by, called, capitalised, listed, plural, told, words
 
 OTHERS = {"plain": "the best plain sampling", "default": "the run's own settings"}
 PREDICATES: dict[Standing, str] = {
@@ -19,15 +19,13 @@ PREDICATES: dict[Standing, str] = {
     "alike": "cannot be told apart from it in",
     "unknown": "was not compared with it in",
 }
-ANY = "Is there a STEER point that no plain sampling dominates?"
-SURELY = "Is any surely better in all objectives at once?"
 
 
 def verdict(found: Search) -> list[Sentence]:
     if not found.recommended.point:
-        return [Sentence("No point is recommended."), *_undominated(found)]
+        return [Sentence("No point is recommended."), *_against_front(found)]
     mine = [_recommended(found), *_missed(found), *_against(found, "plain"), *_against(found, "default")]
-    return [*mine, *_undominated(found), *_dominations(found)]
+    return [*mine, *_against_front(found)]
 
 
 def _recommended(found: Search) -> Sentence:
@@ -70,65 +68,78 @@ def _against(found: Search, over: str) -> list[Sentence]:
     if beside is None or not mine.test:
         return []
     who = f"{OTHERS[over]} ({words(beside.point)})"
-    by = {name: gain.standing for name in found.scores if (gain := found.gains.get((over, name)))}
-    if all(standing == "unknown" for standing in by.values()):
+    standings = {name: gain.standing for name in found.scores if (gain := found.gains.get((over, name)))}
+    if all(standing == "unknown" for standing in standings.values()):
         return [Sentence(f"How it stands to {who} cannot be said: they were not both measured on the test split.")]
     said = [
         f"{predicate} {joined(names)}"
         for side, predicate in PREDICATES.items()
-        if (names := [called(name) for name, standing in by.items() if standing == side])
+        if (names := [called(name) for name, standing in standings.items() if standing == side])
     ]
     numbers = [
         f"{head(name)} {text(name, mine.test[name].value)}, not {text(name, beside.test[name].value)}"
-        for name, standing in by.items()
+        for name, standing in standings.items()
         if standing in ("better", "worse") and name in mine.test and name in beside.test
     ]
     return [Sentence(f"On the test split, beside {who}, it {joined(said)}", _sentence(joined(numbers)))]
 
 
-# -- all that was confirmed, against all plain sampling --------------------------------------------------------------
+# -- all that was confirmed, against the front of plain sampling -------------------------------------------------------
 
 
-def _undominated(found: Search) -> list[Sentence]:
-    """By value, on fresh samples."""
-    if found.undominated is None:
+def equal(found: Search) -> str:
+    """What plain sampling is held at, so that it is no matter of a temperature: "at equal diversity"."""
+    return f"at equal {called(found.objectives[0].score)}" if len(found.objectives) > 1 else ""
+
+
+def _against_front(found: Search) -> list[Sentence]:
+    """On fresh samples, p corrected for all points that were tested."""
+    if found.tested is None or not found.objectives:
         return []
-    count, plain = plural(len(found.steered), "confirmed STEER point"), plural(len(found.rivals), "plain setting")
+    known = [one for one in found.tested if one.gain.standing != "unknown"]
+    return [_answer(found, _ask(found), known), *_outside(found)]
+
+
+def _ask(found: Search) -> str:
+    names = [called(goal.score) for goal in found.objectives]
+    if len(names) == 1:
+        return f"Is steering better than the best plain sampling in {names[0]}?"
+    aside = f" ({joined(names[2:])} left aside)" if names[2:] else ""
+    return f"{capitalised(equal(found))}, is steering better than plain sampling in {names[1]}{aside}?"
+
+
+def _answer(found: Search, ask: str, known: Sequence[Tested]) -> Sentence:
     if not found.steered:
-        return [Sentence(f"{ANY} None did well enough in the search to be confirmed.")]
-    if not found.undominated:
-        return [Sentence(f"{ANY} No: on fresh samples none of {count} is on the front beside {plain}.")]
-    points = [words(point_of(found.confirmed, number)) for number in found.undominated]
-    are = "is" if len(points) == 1 else "are"
-    said = f"{ANY} Yes, by value: on fresh samples, {len(points)} of {count} {are} on the front beside {plain}"
-    return [Sentence(said, f"{listed(points)}.")]
+        return Sentence(f"{ask} It cannot be said: no STEER point did well enough in the search to be confirmed.")
+    if not known:
+        count = plural(len(found.steered), "confirmed STEER point")
+        return Sentence(f"{ask} It cannot be said: none of {count} could be held against it.")
+    better = [one for one in known if one.number in found.beyond]
+    worse = [one for one in known if one.gain.standing == "worse"]
+    of = f"{plural(len(known), 'point')} tested on fresh samples"
+    if better:
+        rest = f"; it is worse at {len(worse)}" * bool(worse)
+        return Sentence(f"{ask} Yes, at {len(better)} of {of}{rest}", _sized(found, better))
+    if len(worse) == len(known):
+        return Sentence(f"{ask} No, it is worse{' at all' * (len(worse) > 1)} ({of})", _sized(found, worse))
+    rest = f", at {len(worse)} of which it is worse" * bool(worse)
+    return Sentence(f"{ask} It cannot be told apart from it ({of}{rest}).")
 
 
-def _dominations(found: Search) -> list[Sentence]:
-    """Beyond chance, over all pairs of a steered point and a plain one."""
-    if found.undominated is None or not found.steered:
+def _sized(found: Search, rows: Sequence[Tested]) -> str:
+    """The largest differences first."""
+    ordered = sorted(rows, key=lambda one: -abs(one.gain.value))
+    said = [f"{words(point_of(found.steered, one.number))}: {by(one.score, one.gain)}" for one in ordered]
+    return f"{listed(said)}."
+
+
+def _outside(found: Search) -> list[Sentence]:
+    if not found.outside:
         return []
-    pairs = f"p corrected for {plural(found.pairs, 'pair')} of a STEER point and a plain one"
-    beaten = {one.rival for one in found.dominations}
-    if not beaten:
-        return [Sentence(f"{SURELY} No ({pairs}).")]
-    rest = len(found.rivals) - len(beaten)
-    others = "" if not rest else "; than the other one, no" if rest == 1 else f"; than the other {rest}, no"
-    said = f"{SURELY} Than {len(beaten)} of {plural(len(found.rivals), 'plain setting')}, yes{others} ({pairs})"
-    return [Sentence(said, f"{listed(_beating(found), 2)}.")]
-
-
-def _beating(found: Search) -> list[str]:
-    """The steered points that beat plain ones, those that beat most first; p is the largest of their pairs."""
-    by: dict[int, list[Domination]] = {}
-    for one in found.dominations:
-        by.setdefault(one.number, []).append(one)
-    return [
-        f"{words(point_of(found.confirmed, number))} is better than "
-        + (words(point_of(found.rivals, of[0].rival)) if len(of) == 1 else f"{len(of)} of them")
-        + f" ({p_value(max(one.p for one in of))})"
-        for number, of in sorted(by.items(), key=lambda pair: -len(pair[1]))
-    ]
+    lies, them = ("lies", "it") if len(found.outside) == 1 else ("lie", "them")
+    said = f"{plural(len(found.outside), 'STEER point')} {lies} outside what the front of plain sampling spans in "
+    said += f"{called(found.objectives[0].score)}, so nothing stands beside {them} and nothing is claimed of {them}"
+    return [Sentence(said, f"{listed([words(point_of(found.steered, number)) for number in found.outside])}.")]
 
 
 def point_of(rows: Sequence[Row], number: int | None) -> Point:
@@ -139,12 +150,19 @@ def point_of(rows: Sequence[Row], number: int | None) -> Point:
 # -- what flatters ---------------------------------------------------------------------------------------------------
 
 
+def looked(found: Search) -> str:
+    """How often by searches: of other looks nothing is known."""
+    return "once by this search" if found.looks == 1 else f"{found.looks} times by searches in this folder"
+
+
 def cautions(found: Search) -> list[str]:
     """How often the test split was looked at, and what became of the numbers of the search."""
     said = []
     if found.looks:
-        often = "once, for this" if found.looks == 1 else f"{found.looks} times from this folder, this one included"
-        said.append(f"The test split was looked at {often}; with every look it says less.")
+        said.append(
+            f"The test split was looked at {looked(found)}. The run's own report and “steer compare” look at the same "
+            "split; with every look it says less."
+        )
     mine = found.recommended
     stages = ((mine.search, "in the search"), (mine.validation, "on fresh samples"), (mine.test, "on the test split"))
     numbers = []

@@ -8,7 +8,7 @@ from steer.report.comparison.verdict import QUESTIONS
 from steer.report.drawing import short
 from steer.report.readings import Reading
 from steer.report.scores import text
-from steer.report.tuning.files import ETA, GAMMA, OFF, TEMPERATURE, TOP_P, Point, is_plain
+from steer.report.tuning.files import ETA, GAMMA, OFF, TEMPERATURE, TOP_P, Gain, Point, is_plain
 
 DIALS = {
     GAMMA: "γ",
@@ -74,6 +74,17 @@ def ends(name: str, reading: Reading) -> str:
 
 def p_value(p: float) -> str:
     return "no p" if isnan(p) else "p below .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".", 1)
+
+
+def by(name: str, gain: Gain) -> str:
+    """ "better by 0.030 (0.020 to 0.040), p .012"."""
+    standing = gain.standing
+    if standing == "unknown":
+        return "it cannot be said"
+    sign = -1 if standing == "worse" else 1
+    value, one, two = (sign * x for x in (gain.value, gain.low, gain.high))
+    size = told(name, Reading(value, min(one, two), max(one, two)))
+    return f"{'cannot be told apart,' if standing == 'alike' else f'{standing} by'} {size}, {p_value(gain.adjusted)}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
