@@ -43,14 +43,12 @@ MAY_IMPORT = {
     "pipeline": "closed_loop config convergence data domain evaluate generate measure progress records report run",
     # many decoders of one run
     "trials": "config evaluate generate measure records run",
-    "decoders": "config guidance records",
-    "compare": "config decoders evaluate progress records run trials",
-    "sizes": "compare config decoders pipeline progress records run trials",
+    "compare": "config evaluate guidance pipeline progress records run trials",
     "pareto": "evaluate",
     "tune": "config evaluate guidance pareto progress records run trials",
     # the door
     "terminal": "evaluate",
-    "cli": "compare config decoders evaluate explain measure pareto pipeline records report run sizes terminal tune",
+    "cli": "compare config evaluate explain measure pareto pipeline records report run terminal tune",
     "__main__": "cli",
 }
 

@@ -231,8 +231,8 @@ def compare(
 ) -> None:
     """Decoders side by side from one checkpoint, or training sizes: tables, tests, figures; resumable."""
     _set_verbose(verbose)
+    from steer.compare.decoders import chosen
     from steer.config import UsageError
-    from steer.decoders import chosen
     from steer.run import Run
 
     run = Run.open(folder)
@@ -243,7 +243,7 @@ def compare(
     if train_sizes is not None:
         if decoders or formula:
             raise UsageError("--train-sizes compares STEER and nucleus sampling: leave out --decoders and --formula")
-        from steer.sizes import grow, parse_sizes
+        from steer.compare.sizes import grow, parse_sizes
 
         where = out or folder / "sizes"
         result = grow(run, parse_sizes(train_sizes), where, samples, seed)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from steer.compare import judged
+from steer.compare.decoders import NUCLEUS, Decoder
 from steer.config import UsageError, changed
-from steer.decoders import NUCLEUS, Decoder
 from steer.pipeline import make
 from steer.progress import say
 from steer.records import write_jsonl

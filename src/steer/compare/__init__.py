@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from steer.compare.decoders import NUCLEUS, Decoder
 from steer.config import Settings
-from steer.decoders import NUCLEUS, Decoder
 from steer.evaluate import Evaluation
 from steer.evaluate.catalogue import FAMILIES, TOSSED, chosen
 from steer.evaluate.intervals import Difference, Estimate, between, difference, holm

@@ -12,8 +12,8 @@ import toy
 
 from steer import pipeline
 from steer.compare import Comparison, _adjusted, between, compare, differences, ranks
+from steer.compare.decoders import NUCLEUS, Decoder
 from steer.config import PLAIN, Settings
-from steer.decoders import NUCLEUS, Decoder
 from steer.evaluate import Evaluation
 from steer.evaluate.intervals import Difference, Estimate, difference, holm
 from steer.evaluate.score import Score

@@ -7,10 +7,10 @@ import toy
 from tiny import add_adapter
 
 from steer import pipeline
+from steer.compare.sizes import grow, parse_sizes
 from steer.config import Settings, UsageError
 from steer.records import read_json, read_jsonl
 from steer.run import PARTS, Run
-from steer.sizes import grow, parse_sizes
 
 SIZES = [4, 8, 12]
 
@@ -122,7 +122,7 @@ def test_killed_at_any_size_it_comes_to_the_same_files(run, tuned, tmp_path, mon
 
         folder = tmp_path / f"killed-{kth}"
         with monkeypatch.context() as patch:
-            patch.setattr("steer.sizes.make", killed)
+            patch.setattr("steer.compare.sizes.make", killed)
             with pytest.raises(KeyboardInterrupt):
                 grow(run, [4, 8], folder, 6, 0)
         grow(run, [4, 8], folder, 6, 0)

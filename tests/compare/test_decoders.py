@@ -5,8 +5,8 @@ import re
 import pytest
 
 from steer import guidance as g
+from steer.compare.decoders import KEYWORDS, NUCLEUS, RESERVED, chosen, keywords, own, standard
 from steer.config import PLAIN, Settings, UsageError, changed
-from steer.decoders import KEYWORDS, NUCLEUS, RESERVED, chosen, keywords, own, standard
 from steer.records import Record
 
 TASK = {"data": "x"}
