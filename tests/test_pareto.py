@@ -7,7 +7,6 @@ from steer.pareto import (
     Objective,
     Want,
     dominates_surely,
-    domination_p,
     eligible,
     front,
     front_shares,
@@ -173,14 +172,6 @@ class TestHowSureThatIs:
     def test_two_aurocs_below_a_coin_toss_are_alike(self):
         low, high = ({"adversarial_auroc": estimate(value, 0.01)} for value in (0.2, 0.45))
         assert not dominates_surely(low, high, (AUROC,))
-        assert domination_p(low, high, (AUROC,)) == 1
-
-    def test_the_p_value_is_that_of_the_least_sure_objective(self):
-        mine = {"x": estimate(1, 0.1, 1), "y": estimate(1, 0.1, 2)}
-        other = {"x": estimate(0, 0.1, 3), "y": estimate(0.8, 0.1, 4)}
-        assert domination_p(mine, other, (X, Y)) == Y.difference(mine, other).p > X.difference(mine, other).p
-        assert domination_p(other, mine, (X, Y)) == 1
-        assert domination_p({"x": Estimate(2)}, {"x": Estimate(1)}, (X,)) == 1
 
 
 class TestTheKnee:

@@ -19,6 +19,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from steer.evaluate.catalogue import TOSSED
 from steer.evaluate.intervals import Difference, Estimate, difference
 
 Values = Mapping[str, float]
@@ -27,7 +28,6 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 # Chances that a guess is right: at a coin toss nothing is to be told, and below it there is nothing to be gained.
-COIN_TOSS = frozenset({"adversarial_auroc", "membership_auroc"})
 NORMAL_DRAWS = 1000  # where an estimate has none of its own
 Z95 = 1.959964  # half of a 95% interval in standard deviations
 
@@ -50,7 +50,7 @@ class Objective:
 
     @property
     def _coin_toss(self) -> bool:
-        return self.score.partition("[")[0] in COIN_TOSS
+        return self.score.partition("[")[0] in TOSSED
 
     def _good_estimate(self, one: Estimate) -> Estimate:
         ends = self.good(np.array([one.low, one.high]))
@@ -226,15 +226,6 @@ def _draws(estimates: Sequence[Estimate], seed: int) -> Array:
 def dominates_surely(mine: Scores, other: Scores, objectives: Sequence[Objective]) -> bool:
     """Whether mine is better in every objective by more than the 95% interval of the paired difference."""
     return all(one.difference(mine, other).low > 0 for one in objectives)
-
-
-def domination_p(mine: Scores, other: Scores, objectives: Sequence[Objective]) -> float:
-    """The p-value of "mine is not better in every objective": the largest of those of the objectives.
-
-    That all are better is shown where each is (an intersection-union test, Berger 1982). 1 where mine is not better.
-    """
-    differences = [one.difference(mine, other) for one in objectives]
-    return max(apart.p if apart.value > 0 and not isnan(apart.p) else 1.0 for apart in differences)
 
 
 def knee(values: Sequence[Values], objectives: Sequence[Objective]) -> int:

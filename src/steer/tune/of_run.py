@@ -39,10 +39,13 @@ PLAINLY |= {"sampling.top_k": 0, "sampling.min_p": 0.0, "ranking.by": "none"}
 
 
 class _Bench(Trials):
-    """Trials in which plain sampling is plain, whatever else the run's own settings switch on."""
+    """Trials in which plain sampling is plain, whatever else the run's own settings switch on.
+
+    Of a form that was given γ 0 and η 0 are a point like any other: as printed, the negatives attract most there.
+    """
 
     def draw(self, changes: Mapping[str, Any], samples: int, seed: int, name: str = "") -> Drawn:
-        plainly = PLAINLY if is_plain(changes) else {}
+        plainly = PLAINLY if is_plain(changes) and not self.base else {}
         return super().draw({**plainly, **changes}, samples, seed, name)
 
 
@@ -74,11 +77,10 @@ class Tuning:
 
     def plan(self, form: str = "", **options: Any) -> Plan:
         """With the run's own settings as the defaults of all dials. form: of STEER, where it is not the run's own."""
-        defaults = {name: own for name in DIALS if (own := self._own(name)) is not None}
         named = {*ALWAYS, *options.get("dials", ())}
         about = f"{self.about(named)} {form}".strip()
         options = {"want": self.want, "seed": self.seed, "about": about, **options}
-        return Plan(defaults={name: value for name, value in defaults.items() if name in named}, **options)
+        return Plan(defaults={name: self._own(name) for name in DIALS if name in named}, **options)
 
     def conclude(self, plan: Plan) -> dict[str, Any]:
         """Search, conclude, write tune.json; what was concluded from the same plan stands as it is."""
@@ -86,10 +88,9 @@ class Tuning:
         if (known := concluded(plan, self.store)) is None:
             search(bench, plan, self.store)
             known = conclude(bench, plan, self.store)
-        # Also where it was killed between the two.
+        # Every time: it may have been killed before them, and those that stand there may be of another search.
         for name, seed, rows in (("search", plan.seed, known.trials), ("rivals", plan.fresh_seed, known.rivals)):
-            if not (self.store / "examples" / f"{name}.json").is_file():
-                self._examples(bench, name, [(row.point, row.samples) for row in rows if row.state != "failed"], seed)
+            self._examples(bench, name, [(row.point, row.samples) for row in rows if row.state != "failed"], seed)
         return known.to_json()
 
     def figures(self, samples: int = PAPER_SAMPLES) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class Tuning:
         evaluation = self.run.settings.evaluate.model_dump(mode="json")
         return digest([bench.key(changed(self.run.settings, neutral)), evaluation])
 
-    def _own(self, name: str) -> float | None:
+    def _own(self, name: str) -> float:
         section, _, key = name.partition(".")
         settings = self.run.settings
         return settings.guidance.start if name == ETA else float(getattr(getattr(settings, section), key))
