@@ -1,6 +1,8 @@
 """What every test may ask for."""
 
+import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,23 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("STEER_DATA names no folder of real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def measured() -> Iterator[dict[str, object]]:
+    """Measure equal texts once, where what the scores are is not the question -> what has been measured."""
+    module = importlib.import_module("steer.measure")
+    measure, known = module.evaluate, {}
+
+    def remembered(real, synthetic, **options):
+        key = repr((real, synthetic, options))
+        if key not in known:
+            known[key] = measure(real, synthetic, **options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "evaluate", remembered)
+        yield known
 
 
 # Of libraries that were loaded before a command could quiet them, too.

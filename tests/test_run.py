@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import functools
-import importlib
 import json
 import os
 import random
@@ -44,23 +43,6 @@ def world(tmp_path_factory) -> Path:
     toy.write_model(folder / "base")
     toy.write_adapter(folder / "adapter")
     return folder
-
-
-@pytest.fixture(scope="module")
-def measured():
-    """Measure equal texts once: what the scores are is not the question here."""
-    module = importlib.import_module("steer.measure")
-    measure, known = module.evaluate, {}
-
-    def remembered(real, synthetic, **options):
-        key = repr((real, synthetic, options))
-        if key not in known:
-            known[key] = measure(real, synthetic, **options)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "evaluate", remembered)
-        yield
 
 
 @pytest.fixture

@@ -31,6 +31,8 @@ KEYS = ("from_nucleus", "from_curve")
 SCORES = ["unique_ngram_ratio", "compression_ratio", "cosine_similarity", "coverage", "copied_share"]
 SCORES += ["membership_auroc", "downstream_accuracy"]
 
+pytestmark = pytest.mark.usefixtures("measured")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
@@ -51,23 +53,6 @@ def run(tmp_path_factory) -> Run:
     with Run.create(folder / "run", Settings.model_validate(tree)) as made:
         pipeline.make(made, "data")
     return made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def measured():
-    """Measure equal texts once."""
-    module = importlib.import_module("steer.measure")
-    measure, known = module.evaluate, {}
-
-    def remembered(real, synthetic, **options):
-        key = repr((real, synthetic, options))
-        if key not in known:
-            known[key] = measure(real, synthetic, **options)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "evaluate", remembered)
-        yield known
 
 
 @pytest.fixture(scope="module")
