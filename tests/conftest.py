@@ -55,7 +55,7 @@ def apart(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "")  # so that it is put back, whatever the command does with it
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("steer.cli._verbose", False)
+    monkeypatch.setattr("steer.cli.options.verbose_wanted", False)
 
 
 @pytest.fixture
