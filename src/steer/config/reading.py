@@ -1,0 +1,177 @@
+"""Settings from a run file, with dotted overrides on top; unknown keys are refused with the nearest known one."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from steer.config.settings import FREE_SETTINGS, Evaluation, Settings
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be meant: a misspelt setting, a formula that does not read. Exit code 2."""
+
+
+def load_settings(file: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read a run file (.yaml, .yml), or take the file as the data itself, and apply `key=value` overrides.
+
+    Data, model and domain are looked for beside the run file first, then (and in overrides) in the working folder; what
+    is there becomes an absolute path, so that the run can be resumed from anywhere.
+    Raises FileNotFoundError and UsageError.
+    """
+    if file.suffix.lower() in (".yaml", ".yml"):
+        tree = _read_yaml(file)
+    else:
+        tree = {"task": {"data": str(file)}}
+    for override in overrides:
+        _override(tree, override)
+    _locate(tree, Path())
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_explain(error, file)) from None
+
+
+def evaluation_settings(settings: Evaluation | None, changes: Mapping[str, Any]) -> Evaluation:
+    """The settings of an evaluation on its own, changed in what is not None; by default without a domain model.
+
+    Raises UsageError.
+    """
+    base = (settings or Evaluation()).model_dump()
+    base["embedders"] = tuple(name for name in base["embedders"] if name != "domain") or ("tfidf",)
+    try:
+        return Evaluation.model_validate({**base, **{key: one for key, one in changes.items() if one is not None}})
+    except ValidationError as error:
+        raise UsageError(_explain(error, Path("evaluate"))) from None
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with others in some places, named by dotted keys. Raises UsageError."""
+    tree = settings.model_dump(mode="json")
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        node = tree
+        for name in path:
+            node = node[name]
+        node[last] = value
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_explain(error, Path("settings"))) from None
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """The settings in which two runs differ, as `key: old -> new`, those that change no text left out."""
+    before, after = dict(_flat(old.model_dump(mode="json"))), dict(_flat(new.model_dump(mode="json")))
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in FREE_SETTINGS]
+    return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in changed]
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        near = difflib.get_close_matches(file.name, [p.name for p in file.parent.glob("*.y*ml")], n=1)
+        raise FileNotFoundError(f"{file}: there is no such run file" + (f"; did you mean {near[0]}?" if near else ""))
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise UsageError(f"{file}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{file}: expected settings (key: value), found {type(tree).__name__}")
+    _locate(tree, file.parent)
+    task = tree.get("task")
+    if isinstance(task, dict) and isinstance(task.get("data"), str) and task["data"].lower().endswith(_DATA_FILES):
+        # A file, though there is none: looked for beside the run file when it is missed, too.
+        task["data"] = str(file.parent / Path(task["data"]).expanduser())
+    return tree
+
+
+_DATA_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".gz")
+
+
+def _locate(tree: dict[str, Any], folder: Path) -> None:
+    """Make the paths that exist, seen from `folder`, absolute; other names may be ids of models or datasets."""
+    for section, key in ((tree.get("task"), "data"), (tree, "model"), (tree, "domain")):
+        if isinstance(section, dict) and isinstance(name := section.get(key), str) and name != "steer-nano":
+            path = folder / Path(name).expanduser()
+            section[key] = str(path.resolve()) if name and path.exists() else name
+    if isinstance(ranking := tree.get("ranking"), dict) and isinstance(by := ranking.get("by"), str):
+        file, colon, function = by.rpartition(":")
+        if file.endswith(".py") and (path := folder / Path(file).expanduser()).is_file():
+            ranking["by"] = f"{path.resolve()}{colon}{function}"
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{override!r}: expected key=value, as in guidance.eta=0.6")
+    known = dict(_keys(Settings))
+    sections = {name.rpartition(".")[0] for name in known}
+    column = key.startswith("task.columns.")
+    if key not in known and key not in sections and not column:
+        raise UsageError(_unknown(key, list(known)))
+    *path, last = key.split(".")
+    node = tree
+    for name in path:
+        below = node.setdefault(name, {})
+        if not isinstance(below, dict):
+            below = node[name] = {"formula": below} if name == "guidance" else {}
+        node = below
+    node[last] = _value(text, is_text=column or known.get(key) in (str, str | None))
+
+
+def _value(text: str, *, is_text: bool) -> Any:
+    """An override's value, read as YAML; what is to be a text is taken as it stands unless it is in quotes.
+
+    As YAML '{text}' is an object, 'Write: a text' too, '2024' a number, and 'C # sharp' ends before its comment.
+    """
+    if is_text and text not in ("", "null", "~") and text[0] not in "\"'":
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if value is not None or text in ("", "null", "~") else text
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its dotted name, with its type."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field.annotation
+
+
+def _unknown(key: str, known: Sequence[str]) -> str:
+    leaf = key.rpartition(".")[2]
+    elsewhere = [name for name in known if name.rpartition(".")[2] == leaf]
+    near = difflib.get_close_matches(key, elsewhere, n=1, cutoff=0) or difflib.get_close_matches(key, known, n=1)
+    near = near or [name for name in known if difflib.get_close_matches(leaf, [name.rpartition(".")[2]], n=1)][:1]
+    return f"unknown setting {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}")
+
+
+def _explain(error: ValidationError, file: Path) -> str:
+    """The first complaint of pydantic, in one line."""
+    # A misspelt key goes first: what is missing may be what it was meant to be.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{file}: {_unknown(key, list(dict(_keys(Settings))))}"
+    if first["type"] == "missing":
+        return f"{file}: setting {key!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+    return f"{file}: {key}: {message[0].lower() + message[1:]}{given}"
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
