@@ -4,13 +4,13 @@
     found = conclude(measuring, plan, store)  # store/tune.json
     found.recommended.point
 
-What draws the texts and measures them is given (`Trials`); what is decided here is where to look next, when to stop
+What draws the texts and measures them is given (`Bench`); what is decided here is where to look next, when to stop
 looking at a point, what was chance, and what to recommend.
 """
 
 from steer.tune.conclusion import conclude, concluded
 from steer.tune.dials import DIALS, Dial, Point, is_plain
-from steer.tune.plan import TEMPERATURES, WANT, Part, Plan, State, Trial, Trials
+from steer.tune.plan import TEMPERATURES, WANT, Bench, Part, Plan, State, Trial
 from steer.tune.result import Conclusion
 from steer.tune.search import grid, measure_all, rivals, search, sweep
 
@@ -18,6 +18,7 @@ __all__ = [
     "DIALS",
     "TEMPERATURES",
     "WANT",
+    "Bench",
     "Conclusion",
     "Dial",
     "Part",
@@ -25,7 +26,6 @@ __all__ = [
     "Point",
     "State",
     "Trial",
-    "Trials",
     "conclude",
     "concluded",
     "grid",

@@ -27,7 +27,7 @@ from steer.pareto import (
 from steer.progress import say as say_on_stderr
 from steer.records import read_json, write_json
 from steer.tune.dials import DIALS, Point, digest, is_plain, words
-from steer.tune.plan import Plan, Trial, Trials
+from steer.tune.plan import Bench, Plan, Trial
 from steer.tune.result import AgainstPlain, Beyond, Choice, Conclusion, Gain, Row, finite, scores_of
 from steer.tune.search import Say, measure_all, rivals
 
@@ -42,7 +42,7 @@ def concluded(plan: Plan, store: Path) -> Conclusion | None:
     return Conclusion.from_json(tree) if tree.get("plan") == plan.to_json() else None
 
 
-def conclude(trials: Trials, plan: Plan, store: Path, say: Say = say_on_stderr) -> Conclusion:
+def conclude(bench: Bench, plan: Plan, store: Path, say: Say = say_on_stderr) -> Conclusion:
     """Confirm, compare, recommend, look once at the test split, and write store/tune.json.
 
     What was concluded from the same plan is returned as it is. Of processes that share the store one concludes, and the
@@ -55,26 +55,26 @@ def conclude(trials: Trials, plan: Plan, store: Path, say: Say = say_on_stderr) 
         if (known := concluded(plan, store)) is not None:
             return known
         found = History(store, plan.name, plan.want).finished()
-        conclusion = _conclusion(trials, plan, store, found, say)
+        conclusion = _conclusion(bench, plan, store, found, say)
         write_json(store / "tune.json", conclusion.to_json())
     return conclusion
 
 
-def _conclusion(trials: Trials, plan: Plan, store: Path, found: Sequence[Trial], say: Say) -> Conclusion:
+def _conclusion(bench: Bench, plan: Plan, store: Path, found: Sequence[Trial], say: Say) -> Conclusion:
     if not _complete(found):
         why = f"the last one: {found[-1].reason}" if found else "search first"
         raise ValueError(f"there is nothing to conclude from {len(found)} points, of which none is complete; {why}")
     rows = _rows(found, plan.want)
     likely = _likely(found, rows, plan.confirm)
-    again = measure_all(trials, [one.point for one in likely], plan, store, "validation", plan.fresh_seed, say)
+    again = measure_all(bench, [one.point for one in likely], plan, store, "validation", plan.fresh_seed, say)
     confirmed = [replace(one, number=old.number) for one, old in zip(again, likely, strict=True)]
     best, why = _best(confirmed, plan.want)
-    plains = [replace(one, number=i) for i, one in enumerate(rivals(trials, plan, store, say))]
+    plains = [replace(one, number=i) for i, one in enumerate(rivals(bench, plan, store, say))]
     plain, why_plain = _best(plains, plan.want)
     beside = _rows([*confirmed, *plains], plan.want)
 
     points = [best.point, plan.base, plain.point]
-    looked = measure_all(trials, points, plan, store, "test", plan.test_seed, say)
+    looked = measure_all(bench, points, plan, store, "test", plan.test_seed, say)
     stages = [_by_point(stage) for stage in (found, [*confirmed, *plains], looked)]
     return Conclusion(
         plan=plan.to_json(),

@@ -38,7 +38,7 @@ PLAINLY = {"guidance.formula": "domain", "guidance.alpha": 0.0, "guidance.streng
 PLAINLY |= {"sampling.top_k": 0, "sampling.min_p": 0.0, "ranking.by": "none"}
 
 
-class _Bench(Trials):
+class _Trials(Trials):
     """Trials in which plain sampling is plain, whatever else the run's own settings switch on.
 
     Of a form that was given γ 0 and η 0 are a point like any other: as printed, the negatives attract most there.
@@ -131,7 +131,7 @@ class Tuning:
 
     def bench(self, scores: Sequence[str], base: Mapping[str, Any] | None = None) -> Trials:
         measured = chosen([name for name in dict.fromkeys(scores) if name in NAMES])
-        return _Bench(self.run, self.store / "drawn", tuple(measured), base or {})
+        return _Trials(self.run, self.store / "drawn", tuple(measured), base or {})
 
     def about(self, dials: Iterable[str]) -> str:
         """Everything that decides the scores beside these dials."""

@@ -33,7 +33,7 @@ WANT = Want(
 TEMPERATURES = tuple(DIALS[TEMPERATURE].value(i) for i in range(DIALS[TEMPERATURE].count))
 
 
-class Trials(Protocol):
+class Bench(Protocol):
     """What draws texts at a point and measures them."""
 
     def measure(self, point: Point, *, samples: int, seed: int, part: Part) -> Mapping[str, Estimate]:

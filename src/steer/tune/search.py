@@ -11,7 +11,7 @@ from steer.evaluate.intervals import Estimate
 from steer.pareto import Scores, Want, dominates_surely
 from steer.progress import say as say_on_stderr
 from steer.tune.dials import Point, canonical, check, digest, words
-from steer.tune.plan import Part, Plan, State, Trial, Trials
+from steer.tune.plan import Bench, Part, Plan, State, Trial
 
 if TYPE_CHECKING:
     from steer.tune.history import Choose, History
@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 Measure = Callable[[Point, Sequence[Trial]], Trial]  # a point, and what is finished
 
 
-def search(trials: Trials, plan: Plan, store: Path, say: Say = say_on_stderr) -> list[Trial]:
+def search(bench: Bench, plan: Plan, store: Path, say: Say = say_on_stderr) -> list[Trial]:
     """All finished trials of the plan's search in this store, after as many more as are missing from `plan.trials`.
 
     The starts of the plan come first, then what TPE suggests; all points are measured with the same seed. It may be
@@ -39,14 +39,14 @@ def search(trials: Trials, plan: Plan, store: Path, say: Say = say_on_stderr) ->
         return _new(starts, finished, running) or suggested(plan, finished, running)
 
     def measure(point: Point, finished: Sequence[Trial]) -> Trial:
-        return _measured(trials, point, plan, "validation", plan.seed, finished)
+        return _measured(bench, point, plan, "validation", plan.seed, finished)
 
     history = History(store, plan.name, plan.want)
     return _work(history, choose, measure, plan.trials, plan.want, say)
 
 
 def grid(
-    trials: Trials, axes: Mapping[str, Sequence[float]], plan: Plan, store: Path, say: Say = say_on_stderr
+    bench: Bench, axes: Mapping[str, Sequence[float]], plan: Plan, store: Path, say: Say = say_on_stderr
 ) -> dict[tuple[float, ...], Trial]:
     """All combinations of the axes, the other dials as in `plan.base`: values in the order of the axes -> trial.
 
@@ -55,31 +55,31 @@ def grid(
     check(axes)
     cells = list(product(*axes.values()))
     points = [{**plan.base, **dict(zip(axes, cell, strict=True))} for cell in cells]
-    measured = measure_all(trials, points, plan, store, "validation", plan.seed, say)
+    measured = measure_all(bench, points, plan, store, "validation", plan.seed, say)
     return dict(zip(cells, measured, strict=True))
 
 
 def sweep(
-    trials: Trials, axes: Mapping[str, Sequence[float]], plan: Plan, store: Path, say: Say = say_on_stderr
+    bench: Bench, axes: Mapping[str, Sequence[float]], plan: Plan, store: Path, say: Say = say_on_stderr
 ) -> dict[str, dict[float, Trial]]:
     """One dial at a time, the others as in `plan.base`: dial -> value -> trial."""
     check(axes)
     cells = [(name, value) for name, values in axes.items() for value in values]
     points = [{**plan.base, name: value} for name, value in cells]
-    measured = measure_all(trials, points, plan, store, "validation", plan.seed, say)
+    measured = measure_all(bench, points, plan, store, "validation", plan.seed, say)
     found: dict[str, dict[float, Trial]] = {name: {} for name in axes}
     for (name, value), trial in zip(cells, measured, strict=True):
         found[name][value] = trial
     return found
 
 
-def rivals(trials: Trials, plan: Plan, store: Path, say: Say = say_on_stderr) -> list[Trial]:
+def rivals(bench: Bench, plan: Plan, store: Path, say: Say = say_on_stderr) -> list[Trial]:
     """Plain sampling over `plan.temperatures` at each of `plan.top_ps`, on the fresh samples of validation."""
-    return measure_all(trials, plan.plain_points, plan, store, "validation", plan.fresh_seed, say)
+    return measure_all(bench, plan.plain_points, plan, store, "validation", plan.fresh_seed, say)
 
 
 def measure_all(
-    trials: Trials, points: Sequence[Point], plan: Plan, store: Path, part: Part, seed: int, say: Say = say_on_stderr
+    bench: Bench, points: Sequence[Point], plan: Plan, store: Path, part: Part, seed: int, say: Say = say_on_stderr
 ) -> list[Trial]:
     """Every point at `plan.samples`, none stopped early: a trial for each, in their order.
 
@@ -94,7 +94,7 @@ def measure_all(
         return _new(unique, finished, running)
 
     def measure(point: Point, finished: Sequence[Trial]) -> Trial:
-        return _measured(trials, point, plan, part, seed)
+        return _measured(bench, point, plan, part, seed)
 
     question = {"want": str(plan.want), "samples": plan.samples, "about": plan.about}
     history = History(store, f"{part}, seed {seed} {digest(question)}", plan.want)
@@ -128,7 +128,7 @@ def _new(points: Sequence[Point], finished: Sequence[Trial], running: Sequence[P
 
 
 def _measured(
-    trials: Trials, point: Point, plan: Plan, part: Part, seed: int, finished: Sequence[Trial] | None = None
+    bench: Bench, point: Point, plan: Plan, part: Part, seed: int, finished: Sequence[Trial] | None = None
 ) -> Trial:
     """The trial, without its number; with what is finished, it is stopped early where that is surely better."""
     started = time.monotonic()
@@ -139,7 +139,7 @@ def _measured(
         return Trial(-1, point, state, samples, scores, time.monotonic() - started, reason, kept)
 
     def scored(samples: int) -> Scores:
-        return _complete(trials.measure(point, samples=samples, seed=seed, part=part), plan.want)
+        return _complete(bench.measure(point, samples=samples, seed=seed, part=part), plan.want)
 
     try:
         if finished is not None and 0 < plan.first < plan.samples:
