@@ -68,6 +68,15 @@ def test_a_few_rounds_are_enough_where_the_response_is_no_cliff(name, start):
     assert abs(np.mean(true, axis=0)[6] - 0.02) <= 0.01
 
 
+@pytest.mark.parametrize("start", [0.0, 6.0])
+@pytest.mark.parametrize("slope", [0.5, 0.8])
+def test_what_grows_in_proportion_to_the_pool_is_kept_up_with(start, slope):
+    """As where there are a few thousand different texts: without more and more repulsion 5% become half."""
+    target = Target("duplicates", 0.1, start)
+    true = [simulate(target, falling(-2.9, slope), seed, rounds=24, size=100, drift=1.0)[1] for seed in range(8)]
+    assert abs(np.mean(true, axis=0)[8:].mean() - 0.1) <= 0.01
+
+
 def test_a_share_that_drifts_away_for_good_is_followed_to_the_bound():
     """The share that is left at any η grows past the target: η rises, and it is said that it did not help."""
     target = Target.parse(TWO_PERCENT)
@@ -138,7 +147,7 @@ def test_more_hits_never_lower_eta(start):
     target = Target("duplicates", 0.02, start)
     first = [next_eta(target, [Seen(start, 64, hits)]) for hits in range(65)]
     assert first == sorted(first)
-    assert first[0] < max(start, 0.001) < first[32]
+    assert first[0] < max(start, 0.05) < first[32]
     # Later a surprise of many hits also says that the curve is steep, so up to four times the target.
     for name in HEAVY:
         history, _ = simulate(target, HEAVY[name], seed=0, rounds=8)

@@ -9,6 +9,9 @@ With x = log(1 + η), more repulsion leaves fewer copies, and too much of it lea
     falls(x) = σ(logit(target) − b(x − z))              b: how steep; z: where it meets the target
     rises(x) = σ(6(x − g))                              g: where half of the texts are lost, or never
     caught(x) = 1 − (1 − falls(x))(1 − rises(x))        what is lost is no near duplicate: there rises(x) = 0
+
+What is caught at one η grows with the pool: its odds, by a power of how many texts there are, which is learnt as well.
+Texts that can be told apart in a few thousand ways only repeat in proportion to the pool (1), others hardly more (0).
 """
 
 import re
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 
 CEILING = 8.0  # the guided logits are then 9D − 8N, which is already twelve times the noise of either
 STEP = log(2)  # 1 + η at most doubles or halves from one round to the next: 0 to the ceiling takes four rounds
-DRIFT = 0.2  # what is caught at one η grows: its odds, by this power of how many texts there are
 NEVER = 0.9  # prior chance that a large η loses no texts; at 0.5 a flat response is taken for a lost one
 TOLERANCE, LEVEL = 0.01, 0.05  # the verdict: missed by more than so much, at this level
 FADE = 0.8  # the smoothed share: each earlier round counts so much less
@@ -36,14 +38,19 @@ FADE = 0.8  # the smoothed share: each earlier round counts so much less
 Of = Literal["duplicates", "refused"]
 Grid = NDArray[np.float64]
 
-# The grid, (B, Z, G): from flat (η from 0 to 8 divides the odds by 80) to a cliff; z from below η = 0 to beyond the
+# The grid, (B, Z, G, D): from flat (η from 0 to 8 divides the odds by 9) to a cliff; z from below η = 0 to beyond the
 # ceiling, as a target may be met already without repulsion, or never, but most likely near η = 1.
-_STEEPNESS: Grid = np.array([2.0, 4.0, 8.0, 16.0, 32.0])[:, None, None]
-_MEETS: Grid = np.linspace(-0.2, 3.5, 149)[None, :, None]
-_LOST: dict[Of, Grid] = {"duplicates": np.array([np.inf]), "refused": np.append(np.linspace(0.25, 2.5, 8), np.inf)}
+_STEEPNESS: Grid = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])[:, None, None, None]
+_MEETS: Grid = np.linspace(-0.2, 3.5, 149)[None, :, None, None]
+_LOST: dict[Of, Grid] = {
+    "duplicates": np.array([np.inf])[:, None],
+    "refused": np.append(np.linspace(0.25, 2.5, 8), np.inf)[:, None],
+}
+_DRIFTS: Grid = np.array([0.0, 0.25, 0.5, 1.0])
+_LOG_DRIFTING: Grid = np.log([0.4, 0.3, 0.2, 0.1])  # prior: more often little
 _LOG_PRIOR: dict[Of, Grid] = {
-    "duplicates": -0.5 * (_MEETS - log(2)) ** 2,
-    "refused": -0.5 * (_MEETS - log(2)) ** 2 + np.log([*[(1 - NEVER) / 8] * 8, NEVER]),
+    "duplicates": -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING,
+    "refused": -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING + np.log([*[(1 - NEVER) / 8] * 8, NEVER])[:, None],
 }
 _PLACES: Grid = np.linspace(0, log1p(CEILING), 177)
 
@@ -196,11 +203,11 @@ def _expected(target: Target, history: Sequence[Seen]) -> Grid:
     for seen in [seen for seen in history if seen.drawn]:
         # The response drifts as the pool grows, by its logarithm: so a round counts by how large the pool was then.
         pool, now = before + seen.drawn / 2, total + history[-1].drawn / 2
-        caught = np.clip(_caught(target.of, target.share, log1p(seen.eta), DRIFT * log(pool / now)), 1e-12, 1 - 1e-12)
+        caught = np.clip(_caught(target.of, target.share, log1p(seen.eta), _DRIFTS * log(pool / now)), 1e-12, 1 - 1e-12)
         before += seen.drawn
         likelihood = seen.hits * np.log(caught) + (seen.drawn - seen.hits) * np.log1p(-caught)
         belief = belief + before / total * likelihood
-    weights = np.exp(belief - belief.max())
+    weights = np.exp(belief - belief.max()).sum(-1)
     # Rounded, so that the last digits of a sum never decide between places that are equally good.
     return np.tensordot(weights / weights.sum(), _curves(target.of, target.share), 3).round(9)
 
@@ -216,8 +223,8 @@ def _nearest(share: float, expected: Grid) -> float:
     return float(_PLACES[first - 1] + (above - share) / (above - below) * (_PLACES[1] - _PLACES[0]))
 
 
-def _caught(of: Of, share: float, x: float, drift: float = 0.0) -> Grid:
-    """(B, Z, G) the share that each curve of the grid has at x; drift: added to the log-odds of what falls."""
+def _caught(of: Of, share: float, x: float, drift: Grid) -> Grid:
+    """(B, Z, G, D) the share that each curve of the grid has at x; drift: (D,) added to the log-odds of what falls."""
     stays = _sigmoid(_STEEPNESS * (x - _MEETS) - log(share / (1 - share)) - drift)
     return 1 - stays * _sigmoid(6 * (_LOST[of] - x))
 
@@ -225,7 +232,7 @@ def _caught(of: Of, share: float, x: float, drift: float = 0.0) -> Grid:
 @lru_cache(maxsize=4)
 def _curves(of: Of, share: float) -> Grid:
     """(B, Z, G, 177) every curve of the grid at each of _PLACES."""
-    return np.stack([_caught(of, share, float(x)) for x in _PLACES], axis=-1)
+    return np.stack([_caught(of, share, float(x), np.zeros(1))[..., 0] for x in _PLACES], axis=-1)
 
 
 def _sigmoid(x: Grid) -> Grid:
