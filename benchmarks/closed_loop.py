@@ -1,11 +1,11 @@
 """Does eta: auto(duplicates=...) hold its share on texts that repeat heavily, from a bad start on either side?
 
-    python benchmarks/closed_loop.py FOLDER --target 0.05
+    python benchmarks/closed_loop.py FOLDER --target 0.2
 
-Real texts from a small grammar of our own (300 of 5,040 sentences), steer-nano fine-tuned on them, and two runs of
-rounds of 128 texts that begin at η = 0 and at η = 6. Copies of real texts are noted and kept, so that duplicates are
-what is refused. Prints each round's η and share, and the share over the last half of the rounds with its 95% interval
-(Wilson).
+Real texts from a small grammar of our own (300 of 5,040 sentences), steer-nano fine-tuned on them, and runs of
+rounds of 128 texts that begin at η = 0 and at η = 6, with several seeds. Copies of real texts are noted and kept, so
+that duplicates are what is refused. Prints each round's η and share, and the share over the last half of the rounds of
+all seeds with its 95% interval (Wilson). Beside it, with no loop, what the share comes to at η = 0.
 
 Writes benchmarks/results/closed-loop.json.
 """
@@ -13,10 +13,12 @@ Writes benchmarks/results/closed-loop.json.
 import argparse
 import json
 import random
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from steer.closed_loop import Loop, Target
 from steer.config import changed, load_settings
 from steer.evaluate.intervals import proportion
 from steer.generate import BudgetError
@@ -42,9 +44,10 @@ ENDS += ",at low redshift,during the dark ages,while we watch,in the simplest ru
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--target", type=float, default=0.05)
-    parser.add_argument("--rounds", type=int, default=24)
-    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--target", type=float, default=0.2)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--temperature", type=float, default=0.9)
+    parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "closed-loop.json")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -57,43 +60,48 @@ def main() -> None:
     with Run.create(args.folder / "run", settings) as run:
         make(run, "domain")
     found = {}
-    for start in (0.0, 6.0):
-        rounds = follow(run, f"auto(duplicates={args.target}, start={start})", args.rounds, args.temperature)
-        late = rounds[len(rounds) // 2 :]
-        hits, drawn = sum(one["hits"] for one in late), sum(one["drawn"] for one in late)
-        share = proportion(hits, drawn)
-        print(
-            f"from η {start:g}: {share.value:.4f} [{share.low:.4f}, {share.high:.4f}] over the last {len(late)} rounds"
-        )
-        found[f"start {start:g}"] = {"rounds": rounds, "late": [share.value, share.low, share.high]}
+    for name, eta in (
+        ("no loop", 0.0),
+        ("from η 0", f"auto(duplicates={args.target}, start=0)"),
+        ("from η 6", f"auto(duplicates={args.target}, start=6)"),
+    ):
+        seeds = [follow(run, eta, args.rounds, args.temperature, seed) for seed in range(args.seeds)]
+        late = [one for rounds in seeds for one in rounds[len(rounds) // 2 :]]
+        share = proportion(sum(one["hits"] for one in late), sum(one["drawn"] for one in late))
+        print(f"{name}: {share.value:.4f} [{share.low:.4f}, {share.high:.4f}] over the later half", flush=True)
+        found[name] = {"seeds": seeds, "late": [share.value, share.low, share.high]}
     facts = {"target": args.target, "temperature": args.temperature, "model": settings.model, "runs": found}
     args.out.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     print(f"written: {args.out}")
 
 
-def follow(run: Run, eta: str, rounds: int, temperature: float) -> list[dict[str, Any]]:
-    """Rounds of one run: η, texts drawn, near duplicates among them."""
+def follow(run: Run, eta: float | str, rounds: int, temperature: float, seed: int) -> list[dict[str, Any]]:
+    """Rounds of one run: η, texts that came to the gate, near duplicates among them."""
     settings = changed(
         run.settings,
         {
+            "seed": seed,
             "guidance.eta": eta,
             "sampling.temperature": temperature,
             "gates.keep": ["copy"],
             "generate.round_size": 128,
             "generate.count": 100 * rounds,
-            "generate.attempts": 3,
+            "generate.attempts": 2,
         },
     )
-    generator = run.drawing(settings, run.folder / f"{eta} T{temperature}")
-    loop = generator.loop
-    assert loop is not None
+    generator = replace(run.drawing(settings, run.folder / f"{eta} T{temperature} {seed}", ""), logprobs=False)
     try:
         samples = generator.run()
     except BudgetError:
         samples = generator.stored()
-    told = [{"eta": one.eta, "drawn": one.drawn, "hits": one.hits} for one in loop.seen(samples)]
-    for number, one in enumerate(told, 1):
-        print(f"{eta} round {number:2}: η {one['eta']:.3f}  {one['hits']}/{one['drawn']}", flush=True)
+    loop = generator.loop or Loop(Target("duplicates", 0.5), lambda eta: run.settings.guidance.resolve(eta))
+    told = [
+        {"eta": one.eta if generator.loop else eta, "drawn": one.drawn, "hits": one.hits} for one in loop.seen(samples)
+    ][:rounds]
+    print(
+        f"{eta}, seed {seed}: " + ", ".join(f"{one['eta']:.2f} {one['hits']}/{one['drawn']}" for one in told),
+        flush=True,
+    )
     return told
 
 
