@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from steer.config import Sampling
+from steer.engine.loop import drawn
 from steer.engine.memory import LANES, SPARE
 from steer.engine.models import Pair
 from steer.engine.requests import Completion, Request
@@ -71,13 +72,11 @@ def _openings(
     logprobs: bool,
 ) -> list[Completion]:
     """The drawn beginning of each request's text, empty where none is to be drawn."""
-    from steer.engine.decode import decode
-
     if not sampling.prefix:
         return [Completion() for _ in requests]
     short = [replace(request, max_new_tokens=min(sampling.prefix, request.max_new_tokens)) for request in requests]
     options: dict[str, Any] = {"suppress_tokens": suppress_tokens, "lanes": lanes, "logprobs": logprobs}
-    return list(decode(pair, guidance, short, sampling.opening, **options))
+    return list(drawn(pair, guidance, short, sampling.opening, **options))
 
 
 def _start(request: Request, stream: Stream, opening: Completion) -> Start:
