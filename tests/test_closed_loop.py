@@ -55,7 +55,7 @@ def simulate(
 @pytest.mark.parametrize("name", HEAVY)
 def test_the_target_is_reached_from_a_bad_start_on_either_side(name, start, drift):
     target = Target("duplicates", 0.02, start)
-    true = np.array([simulate(target, HEAVY[name], seed, drift=drift)[1] for seed in range(8)])
+    true = np.array([simulate(target, HEAVY[name], seed, drift=drift)[1] for seed in range(16)])
     late = true[:, 10:]
     assert abs(late.mean() - 0.02) <= 0.006
     assert np.mean(abs(late.mean(axis=1) - 0.02) <= 0.01) > 0.8, "single runs, on the average of their later rounds"

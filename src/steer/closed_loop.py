@@ -6,7 +6,7 @@ weighed by how well it explains the rounds; the next η is where the expected sh
 
 With x = log(1 + η), more repulsion leaves fewer copies, and too much of it leaves no language, which is refused too:
 
-    falls(x) = σ(logit(target) − b(x − z))              b: how steep; z: where it meets the target
+    falls(x) = a σ(logit(target / a) − b(x − z))        a: its height; b: how steep; z: where it meets the target
     rises(x) = σ(6(x − g))                              g: where half of the texts are lost, or never
     caught(x) = 1 − (1 − falls(x))(1 − rises(x))        what is lost is no near duplicate: there rises(x) = 0
 
@@ -38,18 +38,21 @@ FADE = 0.8  # the smoothed share: each earlier round counts so much less
 Of = Literal["duplicates", "refused"]
 Grid = NDArray[np.float64]
 
-# The grid, (B, Z, G, D): from flat (η from 0 to 8 divides the odds by 9) to a cliff; z from below η = 0 to beyond the
+# The grid, (B, Z, S, D): from flat (η from 0 to 8 divides the odds by 9) to a cliff; z from below η = 0 to beyond the
 # ceiling, as a target may be met already without repulsion, or never, but most likely near η = 1.
 _STEEPNESS: Grid = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])[:, None, None, None]
 _MEETS: Grid = np.linspace(-0.2, 3.5, 149)[None, :, None, None]
 _LOST: dict[Of, Grid] = {
-    "duplicates": np.array([np.inf])[:, None],
+    "duplicates": np.full(4, np.inf)[:, None],
     "refused": np.append(np.linspace(0.25, 2.5, 8), np.inf)[:, None],
 }
+# Of what a is above the target: a little repulsion may do nothing, as the samples of a model that knows a few hundred
+# sentences by heart stay what they are until η is 3 or 4.
+_ABOVE: dict[Of, Grid] = {"duplicates": np.array([1, 0.5, 0.25, 0.125])[:, None], "refused": np.ones(9)[:, None]}
 _DRIFTS: Grid = np.array([0.0, 0.25, 0.5, 1.0])
 _LOG_DRIFTING: Grid = np.log([0.4, 0.3, 0.2, 0.1])  # prior: more often little
 _LOG_PRIOR: dict[Of, Grid] = {
-    "duplicates": -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING,
+    "duplicates": -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING + np.log([0.85, 0.05, 0.05, 0.05])[:, None],
     "refused": -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING + np.log([*[(1 - NEVER) / 8] * 8, NEVER])[:, None],
 }
 _PLACES: Grid = np.linspace(0, log1p(CEILING), 177)
@@ -224,14 +227,17 @@ def _nearest(share: float, expected: Grid) -> float:
 
 
 def _caught(of: Of, share: float, x: float, drift: Grid) -> Grid:
-    """(B, Z, G, D) the share that each curve of the grid has at x; drift: (D,) added to the log-odds of what falls."""
-    stays = _sigmoid(_STEEPNESS * (x - _MEETS) - log(share / (1 - share)) - drift)
-    return 1 - stays * _sigmoid(6 * (_LOST[of] - x))
+    """(B, Z, S, D) the share that each curve of the grid has at x; drift: (D,) added to the log-odds of what falls."""
+    level = share + (1 - share) * _ABOVE[of]
+    met = np.log(share) - np.log(np.maximum(level - share, 1e-300))
+    falls = level * _sigmoid(met - _STEEPNESS * (x - _MEETS))
+    odds = falls / np.maximum(1 - falls, 1e-12) * np.exp(drift)
+    return 1 - _sigmoid(6 * (_LOST[of] - x)) / (1 + odds)
 
 
 @lru_cache(maxsize=4)
 def _curves(of: Of, share: float) -> Grid:
-    """(B, Z, G, 177) every curve of the grid at each of _PLACES."""
+    """(B, Z, S, 177) every curve of the grid at each of _PLACES."""
     return np.stack([_caught(of, share, float(x), np.zeros(1))[..., 0] for x in _PLACES], axis=-1)
 
 
