@@ -91,7 +91,7 @@ def plan(run: Run, samples: int) -> tuple[list[Request], list[list[str]]]:
     requests, shown = [], []
     for group in range(samples // GROUP):
         rng = random.Random(group)
-        labels = rng.choice(generator.combinations())
+        labels = rng.choice(generator.quotas.combinations())
         drawn = pool.draw(Negatives(real_share=1.0), labels, rng)
         limit = run.pair.context_limit
         kept = fitting(run.pair.tokenizer, task.prompt(labels), drawn, None if limit is None else limit - room)

@@ -162,7 +162,7 @@ def plan(run: Run, showing: Showing, count: int, space: Space) -> list[Group]:
     generator, train = run.generator, run.records("train")
     groups = []
     for number in range(count):
-        labels = random.Random(number).choice(generator.combinations())
+        labels = random.Random(number).choice(generator.quotas.combinations())
         pool = [r for r in train if all(r.fields[name] == value for name, value in labels.items())]
         prompt = run.settings.task.prompt(labels)
         rng = random.Random(f"{'same' if showing.same else number} negatives")

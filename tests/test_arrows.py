@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "gates": "config records similarity task",
     "convergence": "records",
     "ranking": "config engine guidance records",
-    "generate": "closed_loop config convergence engine gates guidance negatives progress ranking records task",
+    "quotas": "config records task",
+    "generate": "closed_loop config convergence engine gates guidance negatives progress quotas ranking records task",
     # the measuring, which knows texts and nothing of where they come from
     "evaluate": "progress rows similarity",
     "measure": "config data evaluate records similarity task",

@@ -206,7 +206,7 @@ def records_of(*labels: dict[str, str]) -> tuple[Record, ...]:
 def test_targets(pair, count, balance, numbers, expected):
     real = records_of(*({"label": label} for label, n in numbers.items() for _ in range(n)))
     task = BALANCED if balance else LABELLED
-    targets = Generator(pair, task, real, g.steer(), settings=Generation(count=count)).targets()
+    targets = Generator(pair, task, real, g.steer(), settings=Generation(count=count)).quotas.targets()
     assert targets == {(label,): n for label, n in expected.items()}
     assert sum(targets.values()) == count
 
@@ -216,7 +216,7 @@ def test_balance_is_kept_whatever_other_labels_there_are(pair, count):
     pairs = [("x", "1")] * 3 + [("x", "2")] * 3 + [("x", "3")] * 3 + [("y", "1")] * 2 + [("y", "2")] + [("y", "3")]
     real = records_of(*({"label": label, "tone": tone} for label, tone in pairs))
     task = Task(data="x", instruction="Write a {label} text in tone {tone}.", balance=["label"])
-    targets = Generator(pair, task, real, g.steer(), settings=Generation(count=count)).targets()
+    targets = Generator(pair, task, real, g.steer(), settings=Generation(count=count)).quotas.targets()
     by_label = Counter({label: sum(n for key, n in targets.items() if key[0] == label) for label in "xy"})
     assert sum(by_label.values()) == count
     assert by_label["x"] - by_label["y"] in (0, 1)

@@ -132,7 +132,7 @@ def test_a_resumed_run_ends_with_the_same_files(generator, tmp_path):
 
 def test_the_budget_is_of_texts_that_may_be_kept(generator):
     drawing = generator(count=5, settings={"attempts": 2}, sampling=Sampling(max_new_tokens=1))
-    assert drawing.budget == 5 * 2 * 4
+    assert drawing.quotas.budget == 5 * 2 * 4
     with pytest.raises(BudgetError, match=r"of 5 samples were accepted in 40 attempts; the gate"):
         drawing.run()
 

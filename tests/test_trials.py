@@ -247,6 +247,14 @@ def test_a_trial_is_measured_against_either_part(run, tmp_path):
         measured("test", **{"sampling.max_new_tokens": 1})
 
 
+def test_n_grams_of_far_too_few_words_are_not_compared_and_other_scores_are(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("steer.trials.WORDS", 100.0)
+    with pytest.raises(ValueError, match=r"12 texts have \d+ words, .* .a goal with vendi"):
+        Trials(run, tmp_path, ("vendi", "ngram_diversity")).measure(CHANGES, samples=12, seed=0, part="test")
+    counted = Trials(run, tmp_path, ("vendi",)).measure(CHANGES, samples=12, seed=0, part="test")
+    assert counted["vendi"].value > 1
+
+
 # -- at the same entropy -----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import hashlib
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,26 +26,16 @@ from steer.gates import Gatekeeper
 from steer.guidance import Guidance, Stream
 from steer.negatives import Pool, fitting
 from steer.progress import Progress, say
+from steer.quotas import Group, Labels, Quotas
 from steer.ranking import Ranking
-from steer.records import Record, Sample, Verdict, read_jsonl, write_jsonl
+from steer.records import Record, Sample, Verdict, accepted, read_jsonl, write_jsonl
 from steer.task import Task
-
-Labels = tuple[str, ...]  # the values of the task's labels, in their order
 
 SLOW = 0.01  # of the tokens may be sorted for without a word
 
 
 class BudgetError(ValueError):
     """The budget of attempts ran out; what was accepted is kept."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Samples that share a prompt and one draw of negatives."""
-
-    index: int
-    labels: Mapping[str, str]
-    size: int
 
 
 @dataclass(frozen=True)
@@ -106,11 +96,11 @@ class Generator:
                 f"{self.name}: {len(self.untrained)} tokens that the model never learnt ({names}, ...) are not drawn"
             )
         samples = self.stored()
-        room, budget = self.max_new_tokens(), self.budget
-        accepted = [sample.record for sample in _accepted(samples)]
-        keeper = Gatekeeper(self.task, [*self.real, *self.held_out], accepted, self.gates)
+        room, budget = self.max_new_tokens(), self.quotas.budget
+        known = [sample.record for sample in accepted(samples)]
+        keeper = Gatekeeper(self.task, [*self.real, *self.held_out], known, self.gates)
         with Progress(self.name, self.settings.count, shown=bool(self.name)) as progress:
-            progress.advance(len(_accepted(samples)))
+            progress.advance(len(accepted(samples)))
             number = 1 + max((sample.round for sample in samples), default=-1)
             while not self.finished(samples):
                 refused = Counter(s.verdict for s in samples if s.refused)
@@ -121,7 +111,7 @@ class Generator:
                     write_jsonl(self.folder / f"{number:05d}.jsonl", (sample.to_json() for sample in drawn))
                 samples += drawn
                 note = ", ".join(f"{n} {verdict}" for verdict, n in sorted(refused.items()))
-                progress.advance(len(_accepted(drawn)), note and f"refused: {note}")
+                progress.advance(len(accepted(drawn)), note and f"refused: {note}")
                 number += 1
         if (sorted_whole := self.tally.full_sorts / max(1, self.tally.live)) > SLOW:
             self._say(
@@ -133,16 +123,15 @@ class Generator:
     def finished(self, samples: Sequence[Sample]) -> bool:
         if self.settings.until == "converged" and converged(convergence(samples, self.real)):
             return True
-        return not sum(self._missing(samples).values())
+        return not sum(self.quotas.missing(samples).values())
 
     def _say(self, line: str) -> None:
         if self.name:
             say(line)
 
-    @property
-    def budget(self) -> int:
-        """How many texts may be drawn at most."""
-        return self.settings.attempts * self.settings.count * (self.ranking.factor if self.ranking else 1)
+    @cached_property
+    def quotas(self) -> Quotas:
+        return Quotas(self.task, self.real, self.settings, self.ranking.factor if self.ranking else 1)
 
     def max_new_tokens(self) -> int:
         """As set, or as long as 99 of 100 real texts and a quarter more, and then at most half of the context.
@@ -154,7 +143,7 @@ class Generator:
         usual = lengths[int(0.99 * (len(lengths) - 1))] * 5 // 4 + 1
         if limit is None:
             return asked or usual
-        longest = max(len(prompt_ids(tokenizer, self.task.prompt(labels))) for labels in self.combinations())
+        longest = max(len(prompt_ids(tokenizer, self.task.prompt(labels))) for labels in self.quotas.combinations())
         if longest >= limit:
             raise ValueError(
                 f"the prompt takes {longest} tokens and {self.pair.name} holds {limit}, so no text could follow: "
@@ -170,11 +159,11 @@ class Generator:
         return self.pair.untrained(used)
 
     def _round(self, number: int, before: Sequence[Sample], room: int, keeper: Gatekeeper) -> list[Sample]:
-        pool = Pool(self.real, tuple(sample.record for sample in _accepted(before)))
+        pool = Pool(self.real, tuple(sample.record for sample in accepted(before)))
         planned: list[tuple[Group, int, list[Record], Request]] = []
         fewer: list[str] = []
         limit, form = self.pair.context_limit, self.negatives.form
-        for group in self._plan(number, before):
+        for group in self.quotas.groups(before):
             prompt = self.task.prompt(group.labels)
             drawn = pool.draw(self.negatives, group.labels, random.Random(_seed(self.seed, number, group.index, -1)))
             shown = fitting(self.pair.tokenizer, prompt, drawn, None if limit is None else limit - room, form)
@@ -205,7 +194,7 @@ class Generator:
             logprobs=self.logprobs,
             tally=self.tally,
         )
-        missing = Counter(self._missing(before))
+        missing = Counter(self.quotas.missing(before))
         drafts = [
             Draft(*one, completion, read_text(self.pair.tokenizer, completion.token_ids, self.pair.stop_ids))
             for one, completion in zip(planned, completions, strict=True)
@@ -273,46 +262,6 @@ class Generator:
             reward=None if reward is None or math.isinf(reward) else round(reward, 4),
         )
 
-    def combinations(self) -> list[dict[str, str]]:
-        """Every combination of labels among the real texts, in a fixed order."""
-        names = self.task.labels
-        found = sorted({tuple(record.fields[name] for name in names) for record in self.real})
-        return [dict(zip(names, values, strict=True)) for values in found]
-
-    def targets(self) -> dict[Labels, int]:
-        """How many samples are wanted of each combination of labels; they add up to `count`.
-
-        Equal over the columns of `balance`, and within each of these classes in the real proportions.
-        """
-        names = self.task.labels
-        real = Counter(tuple(record.fields[name] for name in names) for record in self.real)
-        balanced = [names.index(name) for name in self.task.balance]
-        classes: dict[Labels, Counter[Labels]] = {}
-        for key, n in real.items():
-            classes.setdefault(tuple(key[i] for i in balanced), Counter())[key] = n
-        sizes = _divided(self.settings.count, dict.fromkeys(classes, 1))
-        return {key: n for name, members in classes.items() for key, n in _divided(sizes[name], members).items()}
-
-    def _missing(self, samples: Sequence[Sample]) -> dict[Labels, int]:
-        have = Counter(tuple(sample.labels.values()) for sample in _accepted(samples))
-        return {key: max(0, target - have[key]) for key, target in self.targets().items()}
-
-    def _plan(self, number: int, before: Sequence[Sample]) -> Iterator[Group]:
-        """The groups of a round: most to the labels that miss most, a few more than missing for those to be refused."""
-        factor = self.ranking.factor if self.ranking else 1
-        # Before anything is known: all that are kept will pass.
-        acceptance = max(0.1 / factor, (len(_accepted(before)) + 1) / (len(before) + factor))
-        wanted = Counter({key: -int(-n // acceptance) for key, n in self._missing(before).items() if n})
-        names, left, index = self.task.labels, self.settings.round_size, 0
-        left = min(left, self.budget - len(before))
-        while left > 0 and +wanted:
-            key = max(sorted(wanted), key=lambda k: wanted[k])
-            size = min(self.settings.group_size, -(-wanted[key] // factor) * factor, left)
-            yield Group(index, dict(zip(names, key, strict=True)), size)
-            wanted[key] -= size
-            left -= size
-            index += 1
-
     def stored(self) -> list[Sample]:
         if self.folder is None or not self.folder.is_dir():
             return []
@@ -327,7 +276,7 @@ class Generator:
             "duplicate": "the model repeats itself: raise guidance.eta or sampling.temperature",
         }[gate]
         return (
-            f"only {len(_accepted(samples))} of {self.settings.count} samples were accepted in {len(samples)} "
+            f"only {len(accepted(samples))} of {self.settings.count} samples were accepted in {len(samples)} "
             f"attempts; the gate '{gate}' refused {n}: {remedy} (or raise generate.attempts)"
         )
 
@@ -359,21 +308,7 @@ def generate(
         Generation(count=count),
         seed=seed,
     )
-    return [sample.record for sample in _accepted(generator.run())]
-
-
-def _accepted(samples: Sequence[Sample]) -> list[Sample]:
-    return [sample for sample in samples if sample.verdict == "accepted"]
-
-
-def _divided(total: int, weights: Mapping[Labels, int]) -> dict[Labels, int]:
-    """A whole number in proportion to whole weights: rounded down, and what is left to the largest remainders."""
-    whole = sum(weights.values())
-    parts = {key: total * weight // whole for key, weight in weights.items()}
-    by_remainder = sorted(weights, key=lambda key: (-(total * weights[key] % whole), key))
-    for key in by_remainder[: total - sum(parts.values())]:
-        parts[key] += 1
-    return parts
+    return [sample.record for sample in accepted(generator.run())]
 
 
 def _seed(*parts: int) -> int:

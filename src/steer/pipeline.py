@@ -18,7 +18,7 @@ from steer.closed_loop import Loop, course, verdict
 from steer.config import Sampling
 from steer.data import load_records, split_records
 from steer.progress import say
-from steer.records import Sample, read_json, write_json, write_jsonl
+from steer.records import Sample, accepted, read_json, write_json, write_jsonl
 from steer.run import PARTS, Run, file_hash
 
 
@@ -99,11 +99,11 @@ def _synthetic(run: Run) -> None:
         samples = generator.run()
     except BudgetError as error:
         samples, failure = generator.stored(), error
-    accepted = _accepted(samples)
+    kept = accepted(samples)
     refused = [sample for sample in samples if sample.refused]
-    sources = {r.id: r.text for part in PARTS for r in run.records(part)} | {s.id: s.text for s in accepted}
+    sources = {r.id: r.text for part in PARTS for r in run.records(part)} | {s.id: s.text for s in kept}
     sampling = generator.sampling.model_copy(update={"max_new_tokens": generator.max_new_tokens()})
-    write_jsonl(run.folder / "provenance.jsonl", (_provenance(run, s, sampling) for s in accepted))
+    write_jsonl(run.folder / "provenance.jsonl", (_provenance(run, s, sampling) for s in kept))
     write_jsonl(run.folder / "rejected.jsonl", (_rejection(s, sources) for s in refused))
     run.note(
         {
@@ -115,11 +115,11 @@ def _synthetic(run: Run) -> None:
     )
     partial = run.folder / "synthetic.partial.jsonl"
     if failure:
-        write_jsonl(partial, map(_row, accepted))
+        write_jsonl(partial, map(_row, kept))
         raise ValueError(f"{failure}; those accepted are in {partial}") from None
     partial.unlink(missing_ok=True)
     # Last, since this file says that the stage is done.
-    write_jsonl(run.folder / "synthetic.jsonl", map(_row, accepted))
+    write_jsonl(run.folder / "synthetic.jsonl", map(_row, kept))
 
 
 def _baseline(run: Run) -> None:
@@ -132,7 +132,7 @@ def _baseline(run: Run) -> None:
         say(f"warning: plain nucleus sampling fell short, and is measured with what it has: {error}")
         samples = run.rival.stored()
     run.note({"gates": {"nucleus": _verdicts(samples)}})
-    write_jsonl(run.folder / "baseline.jsonl", map(_row, _accepted(samples)))
+    write_jsonl(run.folder / "baseline.jsonl", map(_row, accepted(samples)))
 
 
 def _metrics(run: Run) -> None:
@@ -186,10 +186,6 @@ STAGES: dict[str, tuple[str, Callable[[Run], None]]] = {
     "metrics": ("metrics.json", _metrics),
     "report": ("report.html", _report),
 }
-
-
-def _accepted(samples: Sequence[Sample]) -> list[Sample]:
-    return [sample for sample in samples if sample.verdict == "accepted"]
 
 
 def _closed_loop(loop: Loop, samples: Sequence[Sample]) -> dict[str, Any]:

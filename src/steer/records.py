@@ -78,6 +78,10 @@ class Sample:
         return cls(**{**row, **tuples, "logprobs": {k: tuple(v) for k, v in row["logprobs"].items()}})
 
 
+def accepted(samples: Iterable[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.verdict == "accepted"]
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all: into a neighbour, flushed to the disk, then renamed over the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)

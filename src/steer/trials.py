@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from steer.config import Settings, changed, evaluation_settings
 from steer.evaluate import Evaluation
+from steer.evaluate.catalogue import COUNTED
 from steer.evaluate.intervals import Estimate
 from steer.evaluate.tokens import tokeniser
 from steer.generate import BudgetError
@@ -106,14 +107,22 @@ class Trials:
         drawn = self.draw(point, samples, seed)
         if len(drawn.samples) < samples:
             raise ValueError(f"only {len(drawn.samples)} of {drawn.total} texts were well-formed")
-        real = [record.text for record in self.run.records("train")]
-        split = tokeniser(self.run.settings.evaluate.tokenisation, real).split
-        usual = samples * fmean(len(split(text)) for text in real)
-        words, have = int(WORDS * usual), sum(len(split(record.text)) for record in drawn.records)
-        if have < words:
-            raise ValueError(f"{samples} texts have {have} words, and so many real ones about {usual:.0f}")
+        words = self._words(drawn) if self.metrics is None or COUNTED & set(self.metrics) else None
         made = judge(self.run, part, "trial", {"trial": drawn.records}, seed, self.metrics, words)
         return made.estimates["synthetic"]
+
+    def _words(self, drawn: Drawn) -> int:
+        """Over how many words n-grams are counted; raises ValueError where the texts have fewer."""
+        real = [record.text for record in self.run.records("train")]
+        split = tokeniser(self.run.settings.evaluate.tokenisation, real).split
+        usual = drawn.wanted * fmean(len(split(text)) for text in real)
+        words, have = int(WORDS * usual), sum(len(split(record.text)) for record in drawn.records)
+        if have < words:
+            raise ValueError(
+                f"{drawn.wanted} texts have {have} words, and so many real ones about {usual:.0f}: too few to compare "
+                "their n-grams (a goal with vendi in their place needs none)"
+            )
+        return words
 
     def matched(self, changes: Mapping[str, Any], entropy: float, seed: int, name: str) -> dict[str, Any]:
         """The changes with the temperature at which the mean entropy is that, in nats, as far as PROBE texts tell.

@@ -219,6 +219,8 @@ USEFULNESS: Mapping[str, tuple[bool, str]] = {
 TOSSED = ("adversarial_auroc", "membership_auroc")  # of these a coin toss, 0.5, is the best
 NAMES: tuple[str, ...] = (*(name for family in FAMILIES for name in family.scores), *USEFULNESS)
 
+COUNTED: frozenset[str] = frozenset(name for family in FAMILIES if family.sees == "words" for name in family.scores)
+
 
 def chosen(metrics: Sequence[str] | None) -> list[str]:
     """The names that are asked for, in the order of the catalogue: by name, by question, or "all"; None: the default.
