@@ -113,7 +113,7 @@ def test_values_without_a_meaning_are_refused_by_name(file, override, said):
         ("guidance=domain + 0.3*(domain - base)", g.domain + 0.3 * (g.domain - g.base)),
         ("guidance=dexperts", g.dexperts()),
         ("guidance.gamma=1e-1", g.steer(0.1, 0.4)),
-        ("guidance.eta=0", g.steer(0.2, 0.0)),
+        ("guidance.eta=0", g.steer(0.1, 0.0)),
         ("guidance=domain - eta*domain[negatives]", g.domain - 0.4 * g.domain[g.negatives]),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_formula_can_be_given_on_the_command_line(file, override, expected):
 
 def test_a_formula_can_stand_alone_and_its_dials_beside_it(file):
     alone = file({"guidance": "steer(gamma, 0.1)"})
-    assert load_settings(alone).guidance.resolve() == g.steer(0.2, 0.1)
+    assert load_settings(alone).guidance.resolve() == g.steer(0.1, 0.1)
     assert load_settings(alone, ["guidance.gamma=0.5"]).guidance.resolve() == g.steer(0.5, 0.1)
     assert load_settings(file({"guidance": {"formula": "cfg(2)"}})).guidance.resolve() == g.cfg(2)
 

@@ -157,8 +157,8 @@ def test_a_sample_is_explained_as_it_was_drawn(run):
     """What explain sees of a text afterwards is what the streams said while it was drawn."""
     for name, row in provenance(run).items():
         found = explain(run, name)
-        assert found.formula == row["formula"] == "1.6*domain - 0.2*base - 0.4*domain[negatives]"
-        assert found.weights == {"domain": 1.6, "base": -0.2, "domain[negatives]": -0.4}
+        assert found.formula == row["formula"] == "1.5*domain - 0.1*base - 0.4*domain[negatives]"
+        assert found.weights == {"domain": 1.5, "base": -0.1, "domain[negatives]": -0.4}
         assert found.total == pytest.approx(1.0)
         assert found.prompt == f"Write a {row['labels']['label']} text."
         assert found.negatives == [texts(run)[shown] for shown in row["negatives"]]
@@ -207,7 +207,7 @@ def test_the_table_shows_every_token_and_the_sums(run, capsys, monkeypatch):
     found = explain(run, text="old stars spin")
     found.print()
     shown = capsys.readouterr().out
-    assert "weights  domain +1.6, base -0.2, domain[negatives] -0.4; sum 1" in shown
+    assert "weights  domain +1.5, base -0.1, domain[negatives] -0.4; sum 1" in shown
     rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line.strip()}
     assert [float(cell) for cell in rows["stars"]][:3] == pytest.approx(
         [values[1] for values in found.logprobs.values()], abs=0.006

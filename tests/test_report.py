@@ -344,8 +344,8 @@ def test_refused_texts_are_counted_and_shown_with_their_source(tmp_path: Path) -
 
 def test_the_weights_are_shown_and_their_sum(tmp_path: Path) -> None:
     page = read(make_run(tmp_path, measured=FULL))
-    assert "1.6*domain − 0.2*base − 0.4*domain[negatives]" in page.text
-    for words in ("+1.6", "−0.2", "−0.4", "Sum of the weights 1 Adding up to 1", "steer(gamma, eta), with gamma 0.2"):
+    assert "1.5*domain − 0.1*base − 0.4*domain[negatives]" in page.text
+    for words in ("+1.5", "−0.1", "−0.4", "Sum of the weights 1 Adding up to 1", "steer(gamma, eta), with gamma 0.1"):
         assert words in page.text
 
 

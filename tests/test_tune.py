@@ -283,7 +283,7 @@ class TestSearch:
 
 class TestStoppedAndShared:
     def test_killed_and_resumed_is_uninterrupted(self, whole, tmp_path):
-        worker = start(tmp_path, tmp_path / "log", delay=0.03)
+        worker = start(tmp_path, tmp_path / "log", delay=0.2)
         wait_for(lambda: len(stored(tmp_path)) >= SMALL.trials // 2)
         worker.send_signal(signal.SIGKILL)
         assert worker.wait() == -signal.SIGKILL
@@ -321,7 +321,7 @@ class TestStoppedAndShared:
         trials = search(mine, replace(SMALL, trials=2), tmp_path, quiet)
         assert worker.wait(60) == 0
         assert SMALL.starts[0] not in [point for point, *_ in mine.asked]
-        assert sorted(trial.point[GAMMA] for trial in trials) == [0, 0.2]
+        assert sorted(trial.point[GAMMA] for trial in trials) == [0, 0.1]
 
 
 class TestFixedLists:
@@ -336,7 +336,7 @@ class TestFixedLists:
 
     def test_what_was_measured_is_not_measured_again(self, tmp_path):
         fake = Fake()
-        grid(fake, {GAMMA: (0.0, 0.2), ETA: (0.4, 1.0)}, SMALL, tmp_path, quiet)
+        grid(fake, {GAMMA: (0.0, 0.1), ETA: (0.4, 1.0)}, SMALL, tmp_path, quiet)
         found = sweep(fake, {GAMMA: (0.0, 1.0), ETA: (0.0, 1.0)}, SMALL, tmp_path, quiet)
         assert len(fake.asked) == 4 + 2
         assert found[GAMMA][1.0].point == {**SMALL.base, GAMMA: 1.0}
@@ -429,7 +429,7 @@ class TestConclusion:
         tree = json.loads((store / "tune.json").read_text("utf-8"), parse_constant=pytest.fail)
         assert Conclusion.from_json(tree) == made
         assert tree["want"] == str(WANT)
-        assert tree["dials"][GAMMA] == {"low": 0, "high": 2, "step": 0.1, "default": 0.2, "plain": 0}
+        assert tree["dials"][GAMMA] == {"low": 0, "high": 2, "step": 0.1, "default": 0.1, "plain": 0}
         row = tree["trials"][0]
         assert set(row) == {
             "number",

@@ -1,7 +1,7 @@
 """STEER: synthetic text by guided decoding.
 
 pair = steer.load("steer-nano", adapter="runs/hypotheses/domain")
-texts = steer.generate(pair, task, real, steer.guidance.steer(gamma=0.2, eta=0.4))
+texts = steer.generate(pair, task, real, steer.guidance.steer(gamma=0.1, eta=0.4))
 """
 
 import importlib

@@ -56,7 +56,7 @@ class Steering(_Section):
     """
 
     formula: str = "steer(gamma, eta)"
-    gamma: Weight = 0.2
+    gamma: Weight = 0.1
     eta: float | str = 0.4
     alpha: Share = 0.0
     strength: Weight = 1.0

@@ -9,7 +9,7 @@ _REPELLED = domain[negatives]
 _NEGATED = domain.at(-1)
 
 
-def steer(gamma: float = 0.2, eta: float = 0.4) -> Guidance:
+def steer(gamma: float = 0.1, eta: float = 0.4) -> Guidance:
     """D + γ(D − B) + η(D − N), the default: the weights add up to 1, so temperature keeps its meaning.
 
     gamma pulls towards the domain, eta pushes away from the negatives; 0 switches either off exactly.

@@ -42,7 +42,7 @@ GAMMA, ETA, COUNT, REAL_SHARE = "guidance.gamma", "guidance.eta", "negatives.cou
 TOP_P, TEMPERATURE = "sampling.top_p", "sampling.temperature"
 
 DIALS: Mapping[str, Dial] = {
-    GAMMA: Dial(0, 2, 0.1, 0.2, plain=0),
+    GAMMA: Dial(0, 2, 0.1, 0.1, plain=0),
     ETA: Dial(0, 2, 0.1, 0.4, plain=0),
     "guidance.alpha": Dial(0, 0.1, 0.01, 0, plain=0),
     "guidance.strength": Dial(0.6, 1.4, 0.1, 1, plain=1),
