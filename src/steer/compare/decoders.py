@@ -186,7 +186,10 @@ def _ablations(own: Decoder, keywords: Sequence[str], steering: Steering) -> lis
             ("negatives_real", "real negatives", {**none_by_hand, "negatives.real_share": 1.0}),
             ("negatives_synthetic", "synthetic negatives", {**none_by_hand, "negatives.real_share": 0.0}),
             ("negatives_keywords", "keywords as negatives", {"negatives.texts": [*keywords]} if keywords else None),
-            *((f"negatives_{n}", f"{n} negative{'s' if n > 1 else ''}", {**none_by_hand, "negatives.count": n}) for n in COUNTS),
+            *(
+                (f"negatives_{n}", f"{n} negative{'s' * (n > 1)}", {**none_by_hand, "negatives.count": n})
+                for n in COUNTS
+            ),
             ("negatives_most", "as many negatives as fit", {**none_by_hand, "negatives.count": MOST}),
             ("ranked", "the best of 4 by likelihood ratio", ranked),
         )
