@@ -234,7 +234,9 @@ def knee(values: Sequence[Values], objectives: Sequence[Objective]) -> int:
     Each objective is scaled to [0, 1] over the front. The knee is the point furthest, on the better side, from the
     hyperplane through the extremes, which are the best points of each objective; compare the knees of Branke et al.
     2004. Where extremes coincide, or their plane does not face all objectives, the sum of the scaled objectives
-    decides; among equals (both of two points are extremes) the point that is best in the first objective.
+    decides. A front that bends inwards has no knee: there the point is taken whose worst scaled objective is best, as
+    an extreme would give all of one objective for a little of another. Among equals (both of two points are extremes)
+    it is the point that is best in the first objective.
     Raises ValueError where no point has all objectives.
     """
     indices = front(values, objectives)
@@ -244,15 +246,23 @@ def knee(values: Sequence[Values], objectives: Sequence[Objective]) -> int:
     low, wide = goods.min(axis=0), np.ptp(goods, axis=0)
     scaled = (goods - low)[:, wide > 0] / wide[wide > 0]  # (F, K): an objective in which all are alike says nothing
     apart = np.round(scaled @ _normal(scaled), 9)
-    best = max(range(len(indices)), key=lambda row: (apart[row], *goods[row]))
+    ends = _extremes(scaled)
+    inwards = bool(ends) and bool((apart[ends] == 1).all()) and apart.max() == 1  # the extremes lie on their plane
+    beyond = scaled.min(axis=1) if inwards else apart
+    best = max(range(len(indices)), key=lambda row: (beyond[row], apart[row], *goods[row]))
     return indices[best]
+
+
+def _extremes(scaled: Array) -> list[int]:
+    """The best row of each objective: of several, the one with most of the others."""
+    rows, dimensions = range(len(scaled)), range(scaled.shape[1])
+    return [max(rows, key=lambda row: (scaled[row, k], scaled[row].sum())) for k in dimensions]
 
 
 def _normal(scaled: Array) -> Array:
     """(K,) the vector across the hyperplane through the extremes (F, K), towards what is better."""
     dimensions = scaled.shape[1]
-    # Of several points that are best in one objective, the extreme is the one with most of the others.
-    extremes = [max(range(len(scaled)), key=lambda row: (scaled[row, k], scaled[row].sum())) for k in range(dimensions)]
+    extremes = _extremes(scaled)
     if len(set(extremes)) == dimensions > 1 and np.linalg.matrix_rank(scaled[extremes]) == dimensions:
         normal = np.asarray(np.linalg.solve(scaled[extremes], np.ones(dimensions)), dtype=np.float64)
         if (normal > 0).all():
