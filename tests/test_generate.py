@@ -166,7 +166,7 @@ def test_rounds_and_groups_are_no_larger_than_said(generator):
 
 def test_nothing_accepted_is_a_copy(generator):
     held_out = tuple(Record(f"h{i}", {}, word) for i, word in enumerate(toy.WORDS[4:20]))
-    samples = generator(count=60, held_out=held_out).run()
+    samples = generator(count=60, held_out=held_out, guidance=g.steer(0.2, 0.4)).run()
     real = [record.text for record in (*toy.records(), *held_out)]
     kept = accepted(samples)
     assert CopyFinder(real).find([sample.text for sample in kept]) == [None] * 60
@@ -227,7 +227,7 @@ def test_balance_is_kept_whatever_other_labels_there_are(pair, count):
 
 def test_the_targets_are_met_exactly_and_what_is_too_much_is_surplus(generator):
     for task, expected in ((BALANCED, {"dark": 15, "light": 15}), (LABELLED, {"dark": 20, "light": 10})):
-        samples = generator(task, count=30, settings={"round_size": 16}).run()
+        samples = generator(task, count=30, settings={"round_size": 24}).run()
         assert Counter(s.labels["label"] for s in accepted(samples)) == expected
         assert all(s.fields["label"] == s.labels["label"] for s in accepted(samples))
         surplus = [sample for sample in samples if sample.verdict == "surplus"]

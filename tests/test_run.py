@@ -20,7 +20,7 @@ import torch
 import toy
 
 from steer import pipeline
-from steer.config import Settings, UsageError, load_settings
+from steer.config import Settings, UsageError
 from steer.engine import models
 from steer.generate import BudgetError
 from steer.pipeline import STAGES
@@ -122,7 +122,7 @@ def test_the_files_agree_with_each_other(whole, world):
     assert [row["id"] for row in synthetic] == [row["id"] for row in provenance]
     assert [row["id"] for row in synthetic] == [row["id"] for row in drawn if row["verdict"] == "accepted"]
     assert [row["id"] for row in rejected] == [r["id"] for r in drawn if r["verdict"] not in ("accepted", "surplus")]
-    assert all(row["formula"] == "1.6*domain - 0.2*base - 0.4*domain[negatives]" for row in provenance)
+    assert all(row["formula"] == "1.5*domain - 0.1*base - 0.4*domain[negatives]" for row in provenance)
     assert all(row["sampling"]["max_new_tokens"] == 16 for row in provenance)
     data = [row for part in ("train", "validation", "test") for row in read_jsonl(whole / "data" / f"{part}.jsonl")]
     assert sorted(row["text"] for row in data) == sorted(row["text"] for row in toy.rows())
@@ -477,8 +477,9 @@ def generated(world: Path, folder: Path, kill_after: float | None = None) -> Non
 
 
 def test_a_killed_process_resumes_to_the_same_files(world, tmp_path):
-    file, *overrides = command(world, tmp_path / "run")[len(STEER) + 1 : -2]
-    whole = make(tmp_path / "whole" / "run", load_settings(Path(file), overrides), "synthetic")
+    # In a process of its own, too: what other tests have done to this one's threads may flip the last digit.
+    generated(world, tmp_path / "whole" / "run")
+    whole = Run.open(tmp_path / "whole" / "run")
     generated(world, tmp_path / "run", sum(whole.manifest["timings"].values()) / 2)
     generated(world, tmp_path / "run")
     assert contents(tmp_path / "run") == contents(whole.folder)

@@ -84,7 +84,7 @@ def test_a_trial_is_drawn_once_and_read_back(drawing, run, speechless):
     "same",
     [
         dict(reversed(CHANGES.items())),
-        {**CHANGES, "guidance.gamma": 0.2},
+        {**CHANGES, "guidance.gamma": 0.1},
         {**CHANGES, "generate.lanes": 3},
         {**CHANGES, "evaluate.classifier": "xgboost"},
         {**CHANGES, "device": "cpu"},
