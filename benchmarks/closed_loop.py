@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from steer.closed_loop import Loop, Target
+from steer.closed_loop import seen
 from steer.config import changed, load_settings
 from steer.evaluate.intervals import proportion
 from steer.generate import BudgetError
@@ -94,10 +94,12 @@ def follow(run: Run, eta: float | str, rounds: int, temperature: float, seed: in
         samples = generator.run()
     except BudgetError:
         samples = generator.stored()
-    loop = generator.loop or Loop(Target("duplicates", 0.5), lambda eta: run.settings.guidance.resolve(eta))
-    told = [
-        {"eta": one.eta if generator.loop else eta, "drawn": one.drawn, "hits": one.hits} for one in loop.seen(samples)
-    ][:rounds]
+    if generator.loop:
+        found = generator.loop.seen(samples)
+    else:
+        numbers = sorted({sample.round for sample in samples})
+        found = [seen("duplicates", 0.0, [s for s in samples if s.round == number]) for number in numbers]
+    told = [vars(one) for one in found[:rounds]]
     print(
         f"{eta}, seed {seed}: " + ", ".join(f"{one['eta']:.2f} {one['hits']}/{one['drawn']}" for one in told),
         flush=True,

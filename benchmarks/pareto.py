@@ -1,6 +1,6 @@
 """Is there a STEER point beyond plain sampling? Chosen on validation, tested on test, five seeds.
 
-    python benchmarks/pareto.py RUN [RUN ...] --trials 24 --samples 200 --seeds 5
+    python benchmarks/pareto.py RUN [RUN ...] --trials 40 --samples 200 --seeds 5 --points 3
 
 For each run: a search over γ, η, top-p and temperature on the validation split (`steer tune`), confirmed on fresh
 samples beside plain sampling over temperature and top-p. The steered points that gain most over plain sampling (at most

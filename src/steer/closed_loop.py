@@ -51,9 +51,9 @@ _LOST: dict[Of, Grid] = {
 _ABOVE: dict[Of, Grid] = {"duplicates": np.array([1, 0.5, 0.25, 0.125])[:, None], "refused": np.ones(9)[:, None]}
 _DRIFTS: Grid = np.array([0.0, 0.25, 0.5, 1.0])
 _LOG_DRIFTING: Grid = np.log([0.4, 0.3, 0.2, 0.1])  # prior: more often little
-_LOG_PRIOR: dict[Of, Grid] = {
-    "duplicates": -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING + np.log([0.85, 0.05, 0.05, 0.05])[:, None],
-    "refused": -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING + np.log([*[(1 - NEVER) / 8] * 8, NEVER])[:, None],
+_LOG_SHAPE: dict[Of, Grid] = {  # prior of each pair of _LOST and _ABOVE: more often neither
+    "duplicates": np.log([0.85, 0.05, 0.05, 0.05])[:, None],
+    "refused": np.log([*[(1 - NEVER) / 8] * 8, NEVER])[:, None],
 }
 _PLACES: Grid = np.linspace(0, log1p(CEILING), 177)
 
@@ -134,14 +134,17 @@ class Loop:
         history: list[Seen] = []
         for number in sorted({sample.round for sample in samples}):
             drawn = [sample for sample in samples if sample.round == number]
-            if self.target.of == "duplicates":
-                # Of those that could be one: what is malformed never came to that gate.
-                drawn = [sample for sample in drawn if sample.verdict not in ("malformed", "unreadable")]
-                caught = [sample.near == "duplicate" for sample in drawn]
-            else:
-                caught = [sample.refused for sample in drawn]
-            history.append(Seen(next_eta(self.target, history), len(drawn), sum(caught)))
+            history.append(seen(self.target.of, next_eta(self.target, history), drawn))
         return history
+
+
+def seen(of: Of, eta: float, drawn: "Sequence[Sample]") -> Seen:
+    """A round that was drawn with this η."""
+    if of == "refused":
+        return Seen(eta, len(drawn), sum(sample.refused for sample in drawn))
+    # Of those that could be a duplicate: what is malformed never came to that gate.
+    came = [sample for sample in drawn if sample.verdict not in ("malformed", "unreadable")]
+    return Seen(eta, len(came), sum(sample.near == "duplicate" for sample in came))
 
 
 def next_eta(target: Target, history: Sequence[Seen]) -> float:
@@ -202,7 +205,7 @@ def verdict(target: Target, history: Sequence[Seen]) -> str | None:
 def _expected(target: Target, history: Sequence[Seen]) -> Grid:
     """(177,) the share that the next round is expected to have at each of _PLACES, over all curves of the grid."""
     total = sum(seen.drawn for seen in history)
-    belief, before = _LOG_PRIOR[target.of], 0
+    belief, before = -0.5 * (_MEETS - log(2)) ** 2 + _LOG_DRIFTING + _LOG_SHAPE[target.of], 0
     for seen in [seen for seen in history if seen.drawn]:
         # The response drifts as the pool grows, by its logarithm: so a round counts by how large the pool was then.
         pool, now = before + seen.drawn / 2, total + history[-1].drawn / 2

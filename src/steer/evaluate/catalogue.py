@@ -219,6 +219,7 @@ USEFULNESS: Mapping[str, tuple[bool, str]] = {
 TOSSED = ("adversarial_auroc", "membership_auroc")  # of these a coin toss, 0.5, is the best
 NAMES: tuple[str, ...] = (*(name for family in FAMILIES for name in family.scores), *USEFULNESS)
 
+# Scores that depend on how many words there are, and so take as many of every set.
 COUNTED: frozenset[str] = frozenset(name for family in FAMILIES if family.sees == "words" for name in family.scores)
 
 
