@@ -56,7 +56,7 @@ def main() -> None:
         sentences = [" ".join(words) + "." for words in product(*(p.split(",") for p in (SUBJECTS, VERBS, ENDS)))]
         texts = random.Random(0).sample(sentences, 300)
         data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
-    settings = load_settings(data, ["task.instruction=Write about the sky."])
+    settings = load_settings(data, ["task.instruction=Write about the sky.", "guidance.gamma=0.2"])
     with Run.create(args.folder / "run", settings) as run:
         make(run, "domain")
     found = {}
