@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sqlite3
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -27,17 +28,45 @@ def default_cache() -> Path:
     return Path(os.environ.get("STEER_CACHE") or user / "steer").expanduser()
 
 
+class Store:
+    """A table of a sqlite file, which processes and threads may share.
+
+    table: as CREATE TABLE takes it. holds: what is lost without it, for the warning. It is never a reason to fail:
+    where it cannot be used, one warning says so, and the work goes on without.
+    """
+
+    def __init__(self, file: Path, table: str, holds: str) -> None:
+        self.file, self._table, self._holds = file, table, holds
+        self._usable, self._lock = True, threading.Lock()
+
+    def attempt(self, action: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """What the action makes of the store, in one transaction; `otherwise` from the first failure on."""
+        if not self._usable:
+            return otherwise
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.file, timeout=60)) as store, store:
+                store.execute(f"CREATE TABLE IF NOT EXISTS {self._table}")
+                return action(store)
+        except (OSError, ValueError, sqlite3.Error) as error:
+            with self._lock:
+                first, self._usable = self._usable, False
+            if first:
+                said = f"no cache of {self._holds}: {self.file} cannot be used ({error}); if it is damaged, delete it"
+                warnings.warn(said, RuntimeWarning, stacklevel=3)
+            return otherwise
+
+
 class Cached:
     """An embedder whose vectors are kept in folder/embeddings.sqlite, by its signature and the hash of the text.
 
-    Equal texts are embedded once. Vectors are those of a float32, whether kept or fresh. Processes may share the file.
-    It is never a reason to fail: where it cannot be used, one warning says so, and the work goes on without.
+    Equal texts are embedded once. Vectors are those of a float32, whether kept or fresh.
     """
 
     def __init__(self, embedder: Embedder, folder: Path) -> None:
         self._embedder = embedder
-        self._file = folder / "embeddings.sqlite"
-        self._usable = True
+        table = "vectors (model BLOB, text BLOB, vector BLOB, PRIMARY KEY (model, text))"
+        self._store = Store(folder / "embeddings.sqlite", table, "embeddings")
 
     @property
     def name(self) -> str:
@@ -52,33 +81,18 @@ class Cached:
         keys = [_hash(text) for text in texts]
         distinct = dict(zip(keys, texts, strict=True))
         model = _hash(self.signature)
-        known: Kept = self._try(partial(_lookup, model=model, texts=distinct), {})
+        known: Kept = self._store.attempt(partial(_lookup, model=model, texts=distinct), {})
         new = [key for key in distinct if key not in known]
         for start in range(0, len(new), COMMIT):
             some = new[start : start + COMMIT]
             rows = vectors(self._embedder, [distinct[key] for key in some]).astype("<f4")
             fresh = dict(zip(some, rows, strict=True))
-            self._try(partial(_keep, model=model, fresh=fresh), None)
+            self._store.attempt(partial(_keep, model=model, fresh=fresh), None)
             known.update(fresh)
         if len(lengths := sorted({len(row) for row in known.values()})) > 1:
-            raise ValueError(f"{self.name} gave vectors of {lengths[0]} and {lengths[-1]} numbers; delete {self._file}")
+            file = self._store.file
+            raise ValueError(f"{self.name} gave vectors of {lengths[0]} and {lengths[-1]} numbers; delete {file}")
         return np.stack([known[key] for key in keys]).astype(np.float64) if keys else np.zeros((0, 1))
-
-    def _try(self, action: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """What the action makes of the store, in one transaction; `otherwise` from the first failure on."""
-        if not self._usable:
-            return otherwise
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self._file, timeout=60)) as store, store:
-                columns = "model BLOB, text BLOB, vector BLOB, PRIMARY KEY (model, text)"
-                store.execute(f"CREATE TABLE IF NOT EXISTS vectors ({columns})")
-                return action(store)
-        except (OSError, ValueError, sqlite3.Error) as error:
-            self._usable = False
-            said = f"no cache of embeddings: {self._file} cannot be used ({error}); if it is damaged, delete it"
-            warnings.warn(said, RuntimeWarning, stacklevel=3)
-            return otherwise
 
 
 def _hash(text: str) -> bytes:
