@@ -127,6 +127,7 @@ def test_the_numbers_are_those_of_evaluate_on_the_files(run, told, measured, com
 def test_what_is_told_of_a_decoder(run, compared, told):
     steer, nucleus, cold = (row(told, name) for name in ("steer", "nucleus", "temperature_0_6"))
     assert steer["formula"] == "1.5*domain - 0.1*base - 0.4*domain[negatives]"
+    assert (steer["dials"], nucleus["dials"]) == ({"gamma": 0.1, "eta": 0.4}, {})
     assert (nucleus["formula"], nucleus["negatives"]["count"], nucleus["sampling"]["top_p"]) == ("domain", 0, 0.9)
     assert cold["sampling"]["temperature"] == 0.6
     assert cold["entropy"] < nucleus["entropy"] < row(told, "temperature_1_6")["entropy"]

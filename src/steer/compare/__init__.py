@@ -250,6 +250,7 @@ def _decoder(decoder: Decoder, drawn: Drawn) -> dict[str, Any]:
         "family": decoder.family,
         "note": decoder.note,
         "formula": str(settings.guidance.resolve()),
+        "dials": settings.guidance.dials,
         "sampling": settings.sampling.model_dump(),
         "negatives": settings.negatives.model_dump(mode="json"),
         "ranking": settings.ranking.model_dump(),

@@ -87,6 +87,13 @@ class Steering(_Section):
         """η of the first round."""
         return self.target.start if self.target else float(self.eta)
 
+    @property
+    def dials(self) -> dict[str, float]:
+        """gamma and eta, where the formula names them and they are numbers."""
+        values = {"gamma": self.gamma, "eta": self.eta}
+        named = {name: value for name, value in values.items() if re.search(rf"\b{name}\b", self.formula)}
+        return {name: float(value) for name, value in named.items() if not isinstance(value, str)}
+
     def resolve(self, eta: float | None = None) -> Guidance:
         """The formula with this η, that of the first round if none is given."""
         dials = {"gamma": self.gamma, "eta": self.start if eta is None else eta}

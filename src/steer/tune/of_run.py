@@ -18,7 +18,7 @@ from steer.evaluate.catalogue import NAMES, chosen
 from steer.evaluate.score import strict
 from steer.guidance import domain
 from steer.pareto import Objective, Want
-from steer.records import write_json
+from steer.records import write_json, write_jsonl
 from steer.run import Run
 from steer.trials import Drawn, Trials
 from steer.tune.conclusion import conclude, concluded
@@ -145,11 +145,13 @@ class Tuning:
         return settings.guidance.start if name == ETA else float(getattr(getattr(settings, section), key))
 
     def _examples(self, bench: Trials, name: str, points: Iterable[tuple[Point, int]], seed: int) -> None:
-        """Some texts of every point, which have been drawn already."""
+        """The texts of every point, which have been drawn already, each in a file, and some of them for the page."""
         rows = []
-        for point, samples in points:
-            drawn = bench.draw(point, samples, seed)
-            rows.append({"point": dict(point), "texts": [record.text for record in drawn.records[:EXAMPLES]]})
+        for i, (point, samples) in enumerate(points):
+            records, file = bench.draw(point, samples, seed).records, f"texts/{name}-{i:02}.jsonl"
+            write_jsonl(self.store / file, [{"id": record.id, **record.fields} for record in records])
+            texts = [record.text for record in records[:EXAMPLES]]
+            rows.append({"point": dict(point), "file": file, "texts": texts})
         write_json(self.store / "examples" / f"{name}.json", rows)
 
 
