@@ -6,7 +6,9 @@ import toy
 from steer import guidance as g
 from steer import pipeline
 from steer.config import Settings
+from steer.records import read_json, read_jsonl
 from steer.run import Run
+from steer.study.sources import read_sources
 from steer.tune.of_run import Tuning
 
 NOTHING = {"guidance.gamma": 0.0, "guidance.eta": 0.0, "sampling.top_p": 0.9, "sampling.temperature": 1.0}
@@ -42,3 +44,16 @@ def test_a_form_of_steer_stays_that_form(tuning, form):
     bench = tuning.bench(["ngram_diversity"], {"guidance.formula": f"{form}(gamma, eta)"})
     expected = getattr(g, form)(0, 0).scaled(0.5) | g.Mask(g.domain.at(0.5), alpha=0.3)
     assert bench.draw(NOTHING, 4, 0).settings.guidance.resolve() == expected
+
+
+def test_a_grid_leaves_the_texts_of_each_cell_as_sets_for_a_study(tuning):
+    tuning.grid({"guidance.gamma": [0.0, 0.5]}, samples=4)
+    rows = read_json(tuning.store / "examples" / "grid.json")
+    for row in rows:
+        drawn = tuning.bench(()).draw(row["point"], 4, tuning.seed).records
+        assert read_jsonl(tuning.store / row["file"]) == [{"id": one.id, **one.fields} for one in drawn]
+    sets = read_sources([str(tuning.store)], task=tuning.run.settings.task)
+    assert [(one.set.name, one.set.gamma, one.set.texts) for one in sets] == [
+        ("gamma=0,eta=0.4", 0.0, 4),
+        ("gamma=0.5,eta=0.4", 0.5, 4),
+    ]

@@ -1,0 +1,219 @@
+"""Which sets there are, and which of their texts are held against each other."""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from steer.config import Settings, UsageError
+from steer.records import Record, write_json, write_jsonl
+from steer.study.create import comparisons, create, questions, write
+from steer.study.plan import Study, TextSet
+from steer.study.sources import Source, home, matched, read_sources
+from steer.task import Task
+
+
+def source(
+    name: str, count: int, labels: str = "", text: str = "{name} writes about the sea in its own way, {i}"
+) -> Source:
+    """labels: one letter for each text, in turn."""
+    records = []
+    for i in range(count):
+        fields = {"label": labels[i % len(labels)]} if labels else {}
+        records.append(Record(f"{name}{i}", fields, text.format(name=name, i=i)))
+    return Source(TextSet(name=name, source=name, texts=count), tuple(records))
+
+
+def sets_of(study: Study) -> Counter:
+    return Counter((pair.a.set, pair.b.set) for pair in study.asked)
+
+
+# -- which comparisons -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "against", "expected"),
+    [
+        (["a", "b"], None, [("a", "b")]),
+        (["a", "b", "c"], None, [("a", "b"), ("a", "c"), ("b", "c")]),
+        (["nucleus", "a", "b"], None, [("a", "nucleus"), ("b", "nucleus")]),
+        (["nucleus", "a", "b"], "a", [("nucleus", "a"), ("b", "a")]),
+    ],
+)
+def test_each_against_one_or_each_against_each(names, against, expected):
+    assert comparisons(names, against) == expected
+
+
+def test_what_is_not_there_cannot_be_held_against():
+    with pytest.raises(UsageError, match=r"nucleos.*Did you mean 'nucleus'"):
+        comparisons(["steer", "nucleus"], "nucleos")
+
+
+# -- which pairs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_text_is_shown_once_in_a_comparison_and_never_beside_itself():
+    first, second = source("one", 12), source("two", 9)
+    same = Record("same", {}, first.records[0].text.upper())
+    study = create([first, Source(second.set, (*second.records, same))], "t", pairs=50, gold=0)
+    assert len(study.pairs) == 10  # as many as the smaller set has texts
+    for side in ("a", "b"):
+        ids = [getattr(pair, side).id for pair in study.pairs]
+        assert len(set(ids)) == len(ids)
+    assert all(pair.a.text.lower() != pair.b.text.lower() for pair in study.pairs)
+
+
+def test_pairs_match_and_are_spread_over_the_values():
+    study = create([source("one", 40, "xxxy"), source("two", 40, "yyyz")], "t", pairs=8, gold=0)
+    assert {pair.match["label"] for pair in study.pairs} == {"y"}
+    study = create([source("one", 40, "xxxy"), source("two", 40, "xyyy")], "t", pairs=8, gold=0)
+    assert Counter(pair.match["label"] for pair in study.pairs) == {"x": 4, "y": 4}
+
+
+def test_what_never_matches_is_an_error():
+    with pytest.raises(ValueError, match="one and two have no two texts that match in label"):
+        create([source("one", 5, "x"), source("two", 5, "y")], "t")
+    with pytest.raises(ValueError, match="no two texts that match and differ"):
+        create([source("one", 5, text="same"), source("two", 5, text="Same")], "t")
+
+
+def test_the_seed_decides_and_nothing_else():
+    sources = [source("one", 40), source("two", 40)]
+    assert create(sources, "t", seed=3).digest == create(sources, "t", seed=3).digest
+    assert create(sources, "t", seed=3).digest != create(sources, "t", seed=4).digest
+
+
+def test_many_sets_have_as_many_pairs_of_each_comparison():
+    study = create([source(name, 30) for name in ("one", "two", "three")], "t", pairs=7, gold=0)
+    assert sets_of(study) == {("one", "two"): 7, ("one", "three"): 7, ("two", "three"): 7}
+
+
+# -- gold pairs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_gold_pair_is_a_text_and_its_words_in_another_order():
+    study = create([source("one", 30), source("two", 30)], "t", gold=6)
+    assert len(study.gold) == 6
+    for pair in study.gold:
+        better, worse = (pair.a, pair.b) if pair.better == "a" else (pair.b, pair.a)
+        assert worse.text != better.text
+        assert sorted(worse.text.split()) == sorted(better.text.split())
+    assert {pair.better for pair in study.gold} == {"a", "b"}
+
+
+def test_gold_pairs_of_a_file(tmp_path):
+    path = tmp_path / "gold.jsonl"
+    write_jsonl(path, [{"better": "A whole sentence.", "worse": "whole A."}])
+    pair = create([source("one", 9), source("two", 9)], "t", gold=path).gold[0]
+    assert (pair.text(pair.better), pair.a.set) == ("A whole sentence.", "gold.jsonl")
+    write_jsonl(path, [{"better": "A whole sentence.", "worse": " "}])
+    with pytest.raises(ValueError, match='line 1: expected texts in the columns "better" and "worse"'):
+        create([source("one", 9), source("two", 9)], "t", gold=path)
+
+
+# -- questions, and the folder ---------------------------------------------------------------------------------------
+
+
+def test_questions():
+    assert questions([]) == {}
+    (one,) = questions(["funny=Which is funnier, A=B or C?"])["questions"]
+    assert (one.name, one.asks) == ("funny", "Which is funnier, A=B or C?")
+    for wrong in ("funny", "funny=", "=Which?", "two words=Which?"):
+        with pytest.raises(UsageError, match="expected NAME=TEXT"):
+            questions([wrong])
+    with pytest.raises(ValueError, match="'funny' is there twice"):
+        create([source("one", 9), source("two", 9)], "t", **questions(["funny=Which?", "funny=What?"]))
+
+
+def test_a_study_that_has_begun_is_not_overwritten(tmp_path):
+    first, second = (create([source("one", 40), source("two", 40)], "t", seed=seed) for seed in (1, 2))
+    write(first, tmp_path)
+    write(second, tmp_path)  # nobody has voted
+    (tmp_path / "votes.sqlite").touch()
+    with pytest.raises(UsageError, match="holds another study, with votes"):
+        write(first, tmp_path)
+    write(second, tmp_path)
+    assert Study.read(tmp_path) == second
+
+
+# -- where sets are from ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    folder, rows = tmp_path / "run", [{"id": f"0-{i}", "tone": "dry", "words": f"text {i}"} for i in range(4)]
+    task = Task(data="d.jsonl", instruction="Write a {tone} text.", example="{words}!")
+    settings = Settings(task=task).model_copy(update={"guidance": Settings(task=task).guidance})
+    folder.mkdir()
+    (folder / "config.yaml").write_text(settings.to_yaml())
+    for name in ("synthetic", "baseline", "data/test"):
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    return folder
+
+
+def test_a_run_has_its_samples_and_plain_sampling_and_real_texts_when_asked(run):
+    steer, nucleus = read_sources([str(run)])
+    assert (steer.set.name, nucleus.set.name) == ("steer", "nucleus")
+    assert (steer.set.gamma, steer.set.eta, nucleus.set.gamma) == (0.1, 0.4, None)
+    assert [(one.id, one.text, one.fields["tone"]) for one in steer.records][:1] == [("0-0", "text 0!", "dry")]
+    assert matched([steer, nucleus], ()) == ("tone",)
+    assert [one.set.name for one in read_sources([str(run)], ["real", "steer"])] == ["real", "steer"]
+    assert home([str(run)]) == run / "study"
+    other = run.parent / "other"
+    shutil.copytree(run, other)
+    names = [one.set.name for one in read_sources([str(run), str(other)])]
+    assert names == ["run-steer", "run-nucleus", "other-steer", "other-nucleus"]
+
+
+def test_a_comparison_has_all_its_decoders_with_their_dials(run):
+    folder = run / "compare"
+    for name in ("steer", "nucleus", "greedy"):
+        write_jsonl(folder / "texts" / f"{name}.jsonl", [{"id": "0", "tone": "dry", "words": name}])
+    rows = [{"name": name, "file": f"texts/{name}.jsonl"} for name in ("steer", "nucleus", "greedy")]
+    rows[0]["dials"] = {"gamma": 0.3, "eta": 0.5}
+    write_json(folder / "compare.json", {"decoders": rows})
+    found = read_sources([str(folder)])
+    assert [one.set.name for one in found] == ["steer", "nucleus", "greedy"]
+    assert [one.set.gamma for one in found] == [0.3, None, None]
+    assert found[0].records[0].text == "steer!"  # as the task of the run above writes it
+    with pytest.raises(UsageError, match=r"'gredy' among steer, nucleus, greedy.*Did you mean 'greedy'"):
+        read_sources([str(folder)], ["gredy", "steer"])
+    assert home([str(folder)]) == run / "study"
+
+
+def test_a_grid_has_its_points_called_by_their_dials(run):
+    folder = run / "tune"
+    points = [{"guidance.gamma": gamma, "guidance.eta": 0.4, "sampling.top_p": 0.9} for gamma in (0.0, 0.5)]
+    rows = [{"point": point, "file": f"texts/grid-0{i}.jsonl", "texts": []} for i, point in enumerate(points)]
+    for row in rows:
+        write_jsonl(folder / row["file"], [{"id": "0", "tone": "dry", "words": "w"}])
+    write_json(folder / "examples" / "grid.json", rows)
+    write_json(folder / "grid.json", {})
+    found = read_sources([str(folder)])
+    assert [one.set.name for one in found] == ["gamma=0,eta=0.4", "gamma=0.5,eta=0.4"]
+    assert [(one.set.gamma, one.set.eta) for one in found] == [(0.0, 0.4), (0.5, 0.4)]
+    write_json(folder / "examples" / "grid.json", [{"point": points[0], "texts": []}])
+    with pytest.raises(ValueError, match="holds no texts by point: run the same steer tune again"):
+        read_sources([str(folder)])
+
+
+def test_files_by_their_names_or_the_ones_given(tmp_path):
+    for name in ("one", "two"):
+        rows = [{"text": f"{name} {i}", "label": "xy"[i % 2]} for i in range(4)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    paths = [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
+    first, second = read_sources([paths[0], f"other={paths[1]}"])
+    assert (first.set.name, second.set.name) == ("one", "other")
+    assert matched([first, second], ()) == ("label",)
+    assert first.records[1].id == "line 2"
+    assert home(paths) is None
+    with pytest.raises(UsageError, match="two sets are called"):
+        read_sources([f"x={paths[0]}", f"x={paths[1]}"])
+    with pytest.raises(UsageError, match="a study needs two sets"):
+        read_sources(paths[:1])
+    with pytest.raises(UsageError, match="is no run"):
+        read_sources([str(tmp_path), *paths])
+    with pytest.raises(ValueError, match="no 'tone'"):
+        read_sources(paths, match=["tone"])
