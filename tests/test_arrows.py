@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "task": "",
     "guidance": "",
     "closed_loop": "",
+    "endpoint": "",
     "config": "closed_loop guidance task",
     "data": "records rows similarity task",
     # the engine
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "quotas": "config records task",
     "generate": "closed_loop config convergence engine gates guidance negatives progress quotas ranking records task",
     # the measuring, which knows texts and nothing of where they come from
-    "evaluate": "progress rows similarity",
+    "evaluate": "endpoint progress rows similarity",
     "measure": "config data evaluate records similarity task",
     # the run and what is told of it
     "run": "closed_loop config engine generate ranking records",
@@ -47,9 +48,11 @@ MAY_IMPORT = {
     "compare": "config evaluate guidance pipeline progress records run trials",
     "pareto": "evaluate",
     "tune": "config evaluate guidance pareto progress records run trials",
+    # what people and judges say
+    "study": "config data endpoint engine evaluate guidance progress records rows run similarity task",
     # the door
     "terminal": "evaluate",
-    "cli": "compare config evaluate explain measure pareto pipeline records report run terminal tune",
+    "cli": "compare config evaluate explain measure pareto pipeline progress records report run study terminal tune",
     "__main__": "cli",
 }
 

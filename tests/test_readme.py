@@ -27,8 +27,10 @@ COMMANDS += [shlex.split(line) for line in re.findall(r"`(steer \w+ [^`]*=[^`]*)
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_commands_are_understood(words, tmp_path):
-    command = typer.main.get_command(cli.app).commands[words[1]]
-    given = command.make_context(words[1], words[2:]).params
+    command, rest = typer.main.get_command(cli.app).commands[words[1]], words[2:]
+    if hasattr(command, "commands"):
+        command, rest = command.commands[rest[0]], rest[1:]
+    given = command.make_context(command.name, rest).params
     if "file" not in given:
         return
     run_file = tmp_path / given["file"].name

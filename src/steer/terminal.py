@@ -102,3 +102,51 @@ def recommendation(found: dict[str, Any]) -> None:
 
 def _interval(score: dict[str, float | None]) -> str:
     return f"{number(score['value'])} ({number(score['low'])} to {number(score['high'])})"
+
+
+def study_table(scores: dict[str, Any]) -> None:
+    """Win rates, a comparison, question and group a row."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    heads = ("question", "group", "preferred", "to", "votes", "win rate", "interval", "p", "adjusted", "alpha")
+    table = Table(*heads, box=None, header_style="bold")
+    for row in scores["rows"]:
+        rate, votes = row["win_rate"], row["wins"] + row["ties"] + row["losses"]
+        names = [Text(row[name]) for name in ("question", "group", "a", "b")]
+        interval = f"{number(rate['low'])} to {number(rate['high'])}" if rate["low"] is not None else ""
+        adjusted = number(row["adjusted_p"]) + row["stars"]
+        alpha = number(row["agreement"]["alpha"]["value"])
+        table.add_row(*names, str(votes), number(rate["value"]), interval, number(row["p"]), adjusted, alpha)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(table)
+    console.print(
+        f"{100 * scores['level']:g}% intervals, for other annotators and other pairs; p is one-sided, of the null that "
+        "the win rate is .5 or less; adjusted for all comparisons of a question and group (Holm)"
+    )
+    for judge in scores["judges"]:
+        console.print(Text(f"{judge['name']}: {judge['words']}"))
+
+
+def study_size(told: dict[str, Any]) -> str:
+    """How many votes a study needs, in words."""
+    design, least, planned = told["design"], told["needed"], told["planned"]
+    who = f"{design['annotators']} annotators" + (f", {design['per_item']} a pair" if design["per_item"] else "")
+    lines = [
+        f"to find a win rate of {design['rate']:g} with a power of {told['power']:g}, where annotators differ by "
+        f"{design['annotator_sd']:.2g} and pairs by {design['item_sd']:.2g} (standard deviations of their win rates):"
+    ]
+    if study := least["study"]:
+        lines.append(
+            f"{who}: {study['items']} pairs, {study['votes']} votes, which say as much as {study['effective']:.0f} "
+            "independent ones"
+        )
+    else:
+        enough = least["annotators"]
+        more = f"{enough} annotators are needed" if enough else "no number of annotators is"
+        lines.append(f"{who}: no number of pairs is enough; {more}")
+    lines.append(f"were all votes independent: {least['naive_votes']} votes, {least['naive_items']} pairs")
+    if planned:
+        lines.append(f"{who} and {planned['items']} pairs: a power of {planned['power']:.2f}")
+    return "\n".join(lines)

@@ -11,6 +11,7 @@ from steer.cli.choosing import compare, tune
 from steer.cli.judging import evaluate
 from steer.cli.looking import explain, replay, report
 from steer.cli.making import finetune, generate, run
+from steer.cli.studying import study
 
 app = typer.Typer(
     add_completion=False,
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 for command in (run, finetune, generate, evaluate, explain, replay, report, compare, tune):
     app.command()(command)
+app.add_typer(study, name="study")
 
 
 def _version(wanted: bool) -> None:
@@ -69,7 +71,8 @@ def main(arguments: list[str] | None = None, exit: Callable[[int], Any] = sys.ex
 def _wrong_usage(error: Any) -> int:
     command = error.ctx.command_path if getattr(error, "ctx", None) else "steer"
     said = " ".join(error.format_message().split()).rstrip(".")
-    typer.echo(f"steer: {said}; {command} --help shows what there is", err=True)
+    if said:  # a group of commands that came alone has shown its help
+        typer.echo(f"steer: {said}; {command} --help shows what there is", err=True)
     return int(error.exit_code)
 
 

@@ -27,6 +27,7 @@ from steer.report.refused import refused_view
 from steer.report.scores import is_first, label_table, score_groups
 from steer.report.settings import settings_view
 from steer.report.stored import Stored
+from steer.report.study import study_of_run
 from steer.report.templates import render
 from steer.report.texts import texts_view
 from steer.report.training import course_view, growth_view, training_view
@@ -57,6 +58,7 @@ def write_report(folder: Path) -> Path:
         "growth": growth,
         "course": course,
         "training": training,
+        "study": study_of_run(folder),
         "limits": run_limits(stored),
         "settings": settings_view(stored),
         "config": yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=78),

@@ -119,18 +119,18 @@ def as_csv(found: Compared) -> str:
     parts = ("", "_low", "_high", "_rank", "_adjusted_p")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*facts, *(_defused(name + part) for name in found.about for part in parts)])
+    writer.writerow([*facts, *(defused(name + part) for name in found.about for part in parts)])
     for row in found.rows:
         cells: list[Any] = [getattr(row, fact) for fact in facts]
         for name in found.about:
             mine = row.score(name)
             apart = mine.from_nucleus.adjusted if mine.from_nucleus else nan
             cells += [mine.value, mine.low, mine.high, mine.rank[0], apart]
-        writer.writerow([_defused(cell) for cell in cells])
+        writer.writerow([defused(cell) for cell in cells])
     return out.getvalue()
 
 
-def _defused(cell: Any) -> Any:
+def defused(cell: Any) -> Any:
     """What a spreadsheet would run as a formula is made a text (CWE-1236)."""
     if isinstance(cell, str):
         return f"'{cell}" if re.match(r"\s*[=+\-@]|[\t\r\n]", normalize("NFKC", cell)) else cell
