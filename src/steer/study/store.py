@@ -306,7 +306,5 @@ class Store:
         ]
 
     def annotators(self) -> list[tuple[Annotator, Progress]]:
-        found = [
-            Annotator(*row) for row in self._rows(f"{ANNOTATOR} ORDER BY number")
-        ]
+        found = [Annotator(*row) for row in self._rows(f"{ANNOTATOR} ORDER BY number")]
         return [(one, self.progress(one.number)) for one in found]
