@@ -95,6 +95,8 @@ class Page(HTMLParser):
             self._form = self.forms[given["action"]] = Form(given["action"])
         elif tag == "input" and self._form and given.get("type") == "hidden":
             self._form.fields[given["name"]] = given["value"]
+        elif tag == "input" and "readonly" in given:
+            self._words.append(given["value"])
         elif tag == "button" and self._form and "value" in given:
             self._form.buttons[given["data-key"]] = given["value"]
         elif tag == "a":

@@ -118,7 +118,7 @@ def _agreement(study: Study, votes: list[Vote]) -> list[dict[str, Any]]:
 
 def _annotators(store: Store, votes: list[Vote]) -> list[dict[str, Any]]:
     found = {one.annotator: one for one in qualities(store.study, votes)}
-    last = {vote.annotator: vote.time for vote in votes}
+    last = {vote.annotator: _moment(datetime.fromisoformat(vote.time).timestamp()) for vote in votes}
     rows = []
     for annotator, progress in store.annotators():
         of = found.get(annotator.name)
