@@ -110,21 +110,27 @@ def study_table(scores: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    heads = ("question", "group", "preferred", "to", "votes", "win rate", "interval", "p", "adjusted", "alpha")
-    table = Table(*heads, box=None, header_style="bold")
+    heads = ["question", "group", "who", "preferred", "to", "votes", "win rate", "interval", "for other"]
+    table = Table(*heads, "p", "adjusted", "alpha", box=None, header_style="bold")
+    kinds = {group["name"]: group["kind"] for group in scores["groups"]}
     for row in scores["rows"]:
         rate, votes = row["win_rate"], row["wins"] + row["ties"] + row["losses"]
-        names = [Text(row[name]) for name in ("question", "group", "a", "b")]
+        names = map(Text, (row["question"], row["group"], kinds[row["group"]], row["a"], row["b"]))
+        others = " and ".join(row["holds_for"]).replace("items", "pairs")
         interval = f"{number(rate['low'])} to {number(rate['high'])}" if rate["low"] is not None else ""
         adjusted = number(row["adjusted_p"]) + row["stars"]
         alpha = number(row["agreement"]["alpha"]["value"])
-        table.add_row(*names, str(votes), number(rate["value"]), interval, number(row["p"]), adjusted, alpha)
+        table.add_row(*names, str(votes), number(rate["value"]), interval, others, number(row["p"]), adjusted, alpha)
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(table)
     console.print(
-        f"{100 * scores['level']:g}% intervals, for other annotators and other pairs; p is one-sided, of the null that "
-        "the win rate is .5 or less; adjusted for all comparisons of a question and group (Holm)"
+        f"{100 * scores['level']:g}% intervals; p is one-sided, of the null that the win rate is .5 or less; adjusted "
+        "for all comparisons of a question and group (Holm)"
     )
+    if scores["attention"] is not None:
+        unseen = [one["annotator"] for one in scores["annotators"] if one["gold"] is None]
+        console.print(Text(f"gold below {scores['attention']:.0%}: {', '.join(scores['left_out']) or 'nobody'}"))
+        console.print(Text(f"kept, without a gold pair: {', '.join(unseen) or 'nobody'}"))
     for judge in scores["judges"]:
         console.print(Text(f"{judge['name']}: {judge['words']}"))
 
@@ -144,8 +150,9 @@ def study_size(told: dict[str, Any]) -> str:
         )
     else:
         enough = least["annotators"]
-        more = f"{enough} annotators are needed" if enough else "no number of annotators is"
+        more = f"{enough} annotators are needed at least" if enough else "no number of annotators is"
         lines.append(f"{who}: no number of pairs is enough; {more}")
+    lines += [f"{m['annotators']} annotators: {m['items']} pairs, {m['votes']} votes" for m in told["more_annotators"]]
     lines.append(f"were all votes independent: {least['naive_votes']} votes, {least['naive_items']} pairs")
     if planned:
         lines.append(f"{who} and {planned['items']} pairs: a power of {planned['power']:.2f}")

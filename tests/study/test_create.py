@@ -9,9 +9,10 @@ import pytest
 
 from steer.config import Settings, UsageError
 from steer.records import Record, write_json, write_jsonl
-from steer.study.create import comparisons, create, questions, write
+from steer.study.create import comparisons, create, gold_of, questions, write
 from steer.study.plan import Study, TextSet
 from steer.study.sources import Source, home, matched, read_sources
+from steer.study.store import Store
 from steer.task import Task
 
 
@@ -123,19 +124,41 @@ def test_questions():
     for wrong in ("funny", "funny=", "=Which?", "two words=Which?"):
         with pytest.raises(UsageError, match="expected NAME=TEXT"):
             questions([wrong])
-    with pytest.raises(ValueError, match="'funny' is there twice"):
-        create([source("one", 9), source("two", 9)], "t", **questions(["funny=Which?", "funny=What?"]))
+    with pytest.raises(UsageError, match="'funny' came twice"):
+        questions(["funny=Which?", "funny=What?"])
 
 
 def test_a_study_that_has_begun_is_not_overwritten(tmp_path):
     first, second = (create([source("one", 40), source("two", 40)], "t", seed=seed) for seed in (1, 2))
     write(first, tmp_path)
     write(second, tmp_path)  # nobody has voted
-    (tmp_path / "votes.sqlite").touch()
-    with pytest.raises(UsageError, match="holds another study, with votes"):
+    Store(tmp_path, second).close()
+    with pytest.raises(UsageError, match="holds another study, which has begun"):
         write(first, tmp_path)
     write(second, tmp_path)
+    (tmp_path / "study.json").unlink()
+    with pytest.raises(ValueError, match="holds votes of another study"):
+        write(first, tmp_path)
+    write(second, tmp_path)  # the same again brings it back
     assert Study.read(tmp_path) == second
+
+
+def test_gold_is_a_number_or_a_file(tmp_path):
+    assert gold_of("3") == 3
+    (tmp_path / "gold.csv").touch()
+    assert gold_of(str(tmp_path / "gold.csv")) == tmp_path / "gold.csv"
+    for wrong in ("-1", "nowhere.jsonl", ""):
+        with pytest.raises(UsageError, match="expected a number, or a file"):
+            gold_of(wrong)
+
+
+def test_sets_of_the_same_texts_are_warned_of(capsys):
+    one = source("one", 9)
+    other = Source(TextSet(name="other", source="", texts=9), tuple(reversed(one.records)))
+    create([one, other], "t")
+    assert "warning: one and other hold the same texts" in capsys.readouterr().err
+    create([one, source("two", 9)], "t")
+    assert "the same texts" not in capsys.readouterr().err
 
 
 # -- where sets are from ---------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
 """What goes wrong while a judge is asked, what is asked twice, and what it costs."""
 
 import json
+import re
 import threading
 import warnings
 from dataclasses import replace
 
 import pytest
-from judging import chat, contents, longer, made_study, shown, written
+from judging import always, chat, contents, longer, made_study, shown, written
 from scripted import Reply
 
 from steer.study.judge import (
@@ -105,7 +106,7 @@ def test_one_question_that_times_out_is_undecided_and_asked_in_the_next_call(run
     release.set()
     assert [row.answer for row in judged.rows] == ["undecided", "a", "a", "a"]
     assert "TimeoutError" in judged.rows[0].error
-    assert "1 since the judge could not be reached; ask again" in judged.lines()[0]
+    assert re.fullmatch(r"1 were not answered: .*TimeoutError.*", judged.lines()[1])
     assert "TimeoutError" in written(tmp_path)[0].splitlines()[0]
     assert len(server.asked) == 5
     server.asked.clear()
@@ -300,13 +301,32 @@ def test_a_budget_is_refused_before_anything_is_asked(run, server, model, tmp_pa
     run(study, price=PRICE, budget=money)
 
 
+def test_many_workers_stay_within_the_budget(run, server, model):
+    """A request is sent only while it fits beside those under way, where the judge counts tokens as we do."""
+    server.always = lambda asked: chat(
+        "A", prompt_tokens=tokens[asked["messages"][0]["content"]], completion_tokens=model.max_tokens
+    )
+    study = made_study(6)
+    known = {ask.prompt: model.tokens(ask) for ask in asks(study)}
+    tokens = {prompt: read for prompt, (read, _) in known.items()}
+    whole = sum(read + written for read, written in known.values()) / 1e6
+    judged = run(study, workers=8, price=(1.0, 1.0), budget=whole)
+    assert (judged.stopped, len(judged.rows)) == ("", 24)
+
+
+def test_what_could_not_be_read_is_shown(run, server):
+    server.always = always("1, since it is longer")
+    judged = run(made_study(1, questions=(CREATIVE,)))
+    assert "2 could not be read, as in '1, since it is longer'; more --max-tokens may help" in judged.lines()
+
+
 def test_a_budget_that_is_used_up_stops_the_work(run, server, tmp_path):
     """Each answer takes 100 tokens in, however few were expected."""
     server.always = lambda asked: chat("A", prompt_tokens=100_000, completion_tokens=0)
     study = made_study(3)
     judged = run(study, price=(100.0, 0.0), budget=25.0)
     assert len(server.asked) == len(judged.rows) == 3  # ten each; the third reaches it
-    assert judged.stopped == "stopped: 30.0000 were used, and the budget is 25.0000; the same command goes on"
+    assert judged.stopped == "stopped, as the budget is 25: 9 questions are left, and the same command goes on"
     assert judged.lines()[-1] == judged.stopped
     assert written(tmp_path)[1]["stopped"] == judged.stopped
     assert written(tmp_path)[0].count("\n") == 3

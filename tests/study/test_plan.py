@@ -161,3 +161,20 @@ def test_a_repeated_pair_does_not_come_at_once_again():
     for annotator in range(300):
         order = [one.pair for one in made.showing(annotator, made.asked)]
         assert all(one != other for one, other in pairwise(order))
+
+
+@pytest.mark.parametrize(("pairs", "most", "people", "shown"), [(30, 50, 3, 35), (60, 50, 4, 55), (1, 50, 3, 4)])
+def test_who_runs_a_study_is_told_what_it_takes(pairs, most, people, shown):
+    made = sample.study(pairs, 2, annotators=3, per_annotator=most, repeats=3)
+    assert (made.people, made.shown) == (people, shown)
+    assert made.shown == len(made.showing(1, made.asked[:most]))
+    assert made.minutes == max(1, round(shown * len(made.questions) / 4))
+
+
+def test_a_study_is_found_in_its_run_and_by_its_file(tmp_path):
+    folder = tmp_path / "run" / "study"
+    sample.study(2).write(folder)
+    assert {study_folder(path) for path in (folder, folder.parent, folder / "study.json")} == {folder}
+    assert study_folder(tmp_path) == tmp_path
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        Study.read(tmp_path / "nowhere")

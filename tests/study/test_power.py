@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from steer.study.power import MOST, Design, needed, power
+from steer.study.power import MOST, Design, more_annotators, needed, power
 from steer.study.score.bootstrap import preference
 from steer.study.score.rates import Answers
 
@@ -127,9 +127,9 @@ def test_annotators_set_a_limit_to_what_votes_are_worth():
     [
         ({"rate": 0.5}, "above 0.5"),
         ({"rate": 1.0}, "below 1"),
-        ({"annotators": 1}, "it takes two"),
-        ({"per_item": 9}, "8 annotators of whom 9"),
-        ({"per_item": 0}, "of whom 0"),
+        ({"annotators": 1}, "expected two or more"),
+        ({"per_item": 9}, "8 annotators, 9 of whom"),
+        ({"per_item": 0}, "0 of whom"),
         ({"ties": 0.8}, "0 to 0.76 ties"),
         ({"annotator_sd": -0.1}, "none is negative"),
         ({"annotator_sd": 0.4, "item_sd": 0.3}, "variance of a vote, 0.236"),
@@ -149,3 +149,15 @@ def test_power_is_wanted_between_chance_and_certainty(wanted):
 def test_one_item_is_no_study():
     with pytest.raises(ValueError, match="from two on"):
         power(USUAL, 1)
+
+
+def test_more_annotators_need_fewer_pairs():
+    few = Design(0.6, 8)
+    found = more_annotators(few)
+    assert [one["annotators"] for one in found] == [12, 16]
+    least = needed(few).study
+    assert least.items > found[0]["items"] > found[1]["items"]
+    for one in found:
+        assert power(replace(few, annotators=one["annotators"]), one["items"]).power >= 0.8
+        assert one["votes"] == one["annotators"] * one["items"]
+    assert more_annotators(Design(0.51, 3)) == []

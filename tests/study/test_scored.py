@@ -4,6 +4,7 @@ from math import isnan
 
 import pytest
 
+from steer.evaluate.intervals import holm
 from steer.study.plan import Entry, Pair, Question, Study, TextSet
 from steer.study.quality import qualities
 from steer.study.score import PEOPLE, agreement, majority, score
@@ -90,6 +91,23 @@ def test_holm_counts_the_comparisons_of_a_question_and_group():
     assert among.preference.rate.p == alone.preference.rate.p
     assert among.adjusted == pytest.approx(3 * alone.adjusted)
     assert (alone.stars, among.stars) == ("*", "")
+
+
+def test_losses_are_corrected_as_wins_are():
+    some = [*votes("bbbbbbbbba"), *votes("ab" * 5, of="c"), *votes("aaaaaaabbb", of="d")]
+    found = score(study("acdb"), some).rows
+    expected = holm({row.a: 1 - row.preference.rate.p for row in found})
+    assert {row.a: row.adjusted_less for row in found} == expected
+    assert found[0].adjusted_less < 0.1 < found[0].adjusted
+    (mirrored,) = score(study(), votes("aaaaaaaaab")).rows
+    (row,) = score(study(), votes("bbbbbbbbba")).rows
+    assert (row.adjusted_less, row.adjusted) == pytest.approx((mirrored.adjusted, mirrored.adjusted_less))
+
+
+def test_a_judge_may_be_called_as_a_group_is():
+    found = score(study(), votes("aaaa", "1", "expert"), votes("bbbb", "expert", "expert"))
+    assert [(group.name, group.kind) for group in found.groups] == [("expert", "people"), ("expert (judge)", "judge")]
+    assert [row.preference.rate.value for row in found.rows] == [1.0, 0.0]
 
 
 def test_sets_are_ranked_where_there_are_more_than_two():

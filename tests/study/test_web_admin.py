@@ -129,3 +129,17 @@ def test_the_overview_counts_answers_in_earnest(sited):
     assert "8 of 8" in words
     assert "3 of 8" in words
     assert f'value="{len(earnest)}" max="{2 * 3 * 2}"' in admin.get("/admin").raw
+
+
+def test_who_lost_their_link_gets_another_and_the_old_one_is_of_no_use(site, annotator, admin):
+    annotator.press("1")
+    form = admin.get("/admin").forms["/admin/renew"]
+    answer = admin.send(form)
+    link = re.search(rf"{URL}(/r/[\w-]+)", sample.Page(answer.text).words)[1]
+    assert annotator.ask("GET", "/study").status_code == 403
+    elsewhere = Browser(site)
+    assert elsewhere.ask("GET", link).status_code == 303
+    elsewhere.press("2")
+    assert site.store.progress(1).done == 2
+    assert admin.send(form, token=admin.get("/admin").forms["/admin/invite"].token).status_code == 403
+    assert Browser(site).send(form).status_code == 404  # without the cookie of who runs the study

@@ -50,11 +50,13 @@ def create(
     set_verbose(verbose)
     from steer.config import UsageError, load_settings
     from steer.study.create import create as created
-    from steer.study.create import questions, write
+    from steer.study.create import gold_of, questions, write
     from steer.study.sources import home, read_sources
 
     columns = names_in(match) or []
-    found = read_sources(sources, names_in(sets), load_settings(task).task if task else None, columns)
+    wanted = names_in(sets)
+    wanted = [*wanted, against] if wanted and against and against not in wanted else wanted
+    found = read_sources(sources, wanted, load_settings(task).task if task else None, columns)
     folder = out or home(sources)
     if folder is None:
         raise UsageError("the sets belong to no run: name the study's folder with --out")
@@ -63,7 +65,7 @@ def create(
         pairs=pairs,
         against=against,
         match=columns,
-        gold=int(gold) if gold.isdecimal() else Path(gold),
+        gold=gold_of(gold),
         seed=seed,
         title=title,
         prompt=prompt,
@@ -74,8 +76,13 @@ def create(
         **questions(question or []),
     )
     path = write(made, folder)
-    line = f"{len(made.asked)} pairs of {len(made.sets)} sets, {len(made.gold)} gold pairs: {path}"
-    emit({"study": str(folder), "pairs": len(made.asked), "gold": len(made.gold)}, as_json, line)
+    people, minutes = made.people, made.minutes
+    line = (
+        f"{len(made.asked)} pairs of {len(made.sets)} sets, {len(made.gold)} gold pairs: {path}\n"
+        f"{people} people of each group are needed, about {minutes} minutes each; next: steer study serve {folder}"
+    )
+    told = {"study": str(folder), "pairs": len(made.asked), "gold": len(made.gold), "people": people}
+    emit({**told, "minutes": minutes}, as_json, line)
 
 
 @study.command()
@@ -164,7 +171,7 @@ def size(
     set_verbose(verbose)
     from dataclasses import asdict
 
-    from steer.study.power import Design, needed
+    from steer.study.power import Design, more_annotators, needed
     from steer.study.power import power as found
     from steer.terminal import study_size
 
@@ -180,6 +187,7 @@ def size(
         "power": power,
         "design": asdict(design),
         "needed": asdict(needed(design, power)),
+        "more_annotators": more_annotators(design, power),
         "planned": asdict(found(design, pairs)) if pairs else None,
     }
     emit(told, as_json, study_size(told))

@@ -18,6 +18,8 @@ from steer.rows import located_rows, nearest
 from steer.similarity import normalise
 from steer.study.plan import FILE, Entry, Pair, Question, Side, Study
 from steer.study.sources import Source, matched
+from steer.study.store import FILE as VOTES
+from steer.study.store import Store
 
 RIVALS = ("nucleus", "baseline", "plain")  # what other sets are held against, where one of them has such a name
 FEWEST_WORDS = 5  # of a text that is scrambled
@@ -54,6 +56,9 @@ def create(
     """
     random, columns = Random(f"study {seed}"), matched(sources, match)
     by_name = {source.set.name: source for source in sources}
+    for one, other in combinations(sources, 2):
+        if {normalise(r.text) for r in one.records} == {normalise(r.text) for r in other.records}:
+            say(f"warning: {one.set.name} and {other.set.name} hold the same texts")
     made: list[Pair] = []
     for first, second in comparisons(list(by_name), against):
         drawn = _pairs(by_name[first], by_name[second], columns, pairs, random)
@@ -70,24 +75,35 @@ def create(
 
 def questions(given: Sequence[str]) -> dict[str, Any]:
     """["funny=Which is funnier?", ...] -> the field of `Study`; none for none. Raises UsageError."""
-    made = []
+    made: list[Question] = []
     for one in given:
         name, _, asks = one.partition("=")
         if not (re.fullmatch(r"[\w-]+", name) and asks.strip()):
             raise UsageError(f"--question {one!r}: expected NAME=TEXT, as in 'funny=Which is funnier?'")
+        if name in [other.name for other in made]:
+            raise UsageError(f"--question {name!r} came twice: give each question a name of its own")
         made.append(Question(name=name, asks=asks.strip()))
     return {"questions": tuple(made)} if made else {}
 
 
 def write(study: Study, folder: Path) -> Path:
     """Write study.json. Raises UsageError where the folder holds another study that has begun."""
-    if (folder / FILE).is_file() and Study.read(folder).digest != study.digest and begun(folder):
-        raise UsageError(f"{folder} holds another study, with votes: choose another --out")
+    votes = folder / VOTES
+    if (folder / FILE).is_file() and Study.read(folder).digest != study.digest:
+        if votes.exists() or (folder / "judges").exists():
+            raise UsageError(f"{folder} holds another study, which has begun: choose another --out")
+    elif votes.exists():
+        Store(folder, study).close()  # which refuses the votes of another
     return study.write(folder)
 
 
-def begun(folder: Path) -> bool:
-    return (folder / "votes.sqlite").exists() or (folder / "judges").exists()
+def gold_of(given: str) -> int | Path:
+    """A number, or a file. Raises UsageError for what is neither."""
+    if re.fullmatch(r"\d+", given):
+        return int(given)
+    if not Path(given).is_file():
+        raise UsageError(f"--gold {given}: expected a number, or a file with columns better and worse")
+    return Path(given)
 
 
 def _pairs(a: Source, b: Source, columns: Sequence[str], count: int, random: Random) -> list[Pair]:

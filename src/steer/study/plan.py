@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -14,6 +15,7 @@ from steer.records import write_text
 
 Side = Literal["a", "b"]
 FILE = "study.json"
+SECONDS = 15  # that a question takes
 
 
 class _Noun(BaseModel):
@@ -122,6 +124,22 @@ class Study(_Noun):
     def gold(self) -> list[Pair]:
         return [pair for pair in self.pairs if pair.gold]
 
+    @property
+    def shown(self) -> int:
+        """How many pairs one annotator meets at most, gold and repeated ones among them."""
+        most = min(self.per_annotator, len(self.asked))
+        return most + len(self.gold) + min(self.repeats, (most + 1) // 2)
+
+    @property
+    def minutes(self) -> int:
+        """About how long that takes."""
+        return max(1, round(self.shown * len(self.questions) * SECONDS / 60))
+
+    @property
+    def people(self) -> int:
+        """How many of a group it takes for all votes that are wanted."""
+        return ceil(len(self.asked) * self.annotators / min(self.per_annotator, len(self.asked)))
+
     @cached_property
     def digest(self) -> str:
         """Of everything in it: votes are kept for this study and no other."""
@@ -161,6 +179,8 @@ class Study(_Noun):
     def read(cls, folder: Path) -> "Study":
         """Raises FileNotFoundError where the folder holds none, ValueError where it cannot be read."""
         path = folder / FILE
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: there is no such folder; steer study create makes a study")
         if not path.is_file():
             raise FileNotFoundError(f"{folder} is no study: it holds no {FILE}; steer study create makes one")
         try:
@@ -174,5 +194,7 @@ class Study(_Noun):
 
 
 def study_folder(folder: Path) -> Path:
-    """The folder itself, or the study in a run's folder."""
+    """The folder itself, or the study in a run's folder; that of study.json where the file came."""
+    if folder.name == FILE:
+        return folder.parent
     return folder if (folder / FILE).is_file() or not (folder / "study" / FILE).is_file() else folder / "study"

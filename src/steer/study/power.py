@@ -49,7 +49,8 @@ class Design:
             raise ValueError(f"a rate of {self.rate}: expect one above 0.5 and below 1, or call A what is B")
         if self.annotators < 2 or not 1 <= self.shown <= self.annotators:
             raise ValueError(
-                f"{self.annotators} annotators of whom {self.shown} see each item: it takes two, and 1 to all of them"
+                f"{self.annotators} annotators, {self.shown} of whom see each pair: expected two or more, of whom one "
+                "to all see each"
             )
         if not 0 <= self.ties <= 2 * (1 - self.rate) + 1e-12:
             raise ValueError(
@@ -129,6 +130,17 @@ def needed(design: Design, wanted: float = WANTED, level: float = LEVEL) -> Need
         votes,
         ceil(votes / design.shown),
     )
+
+
+def more_annotators(design: Design, wanted: float = WANTED, level: float = LEVEL) -> list[dict[str, int]]:
+    """What a half more, and twice as many annotators would need: annotators, items, votes; where that is enough."""
+    made = []
+    for annotators in (ceil(1.5 * design.annotators), 2 * design.annotators):
+        more = replace(design, annotators=annotators)
+        items = _least_items(more, wanted, level)
+        if items is not None:
+            made.append({"annotators": annotators, "items": items, "votes": items * more.shown})
+    return made
 
 
 def _least_items(design: Design, wanted: float, level: float) -> int | None:

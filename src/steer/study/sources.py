@@ -62,7 +62,7 @@ def read_sources(
             raise UsageError(f"there is no set {name!r} among {', '.join(found)}.{nearest(name, list(found))}")
     wanted = list(names) if names else [name for name, file in found.items() if not file.optional]
     if len(wanted) < 2:
-        raise UsageError(f"{', '.join(wanted) or 'nothing'} came: a study needs two sets of texts to compare")
+        raise UsageError(f"only the set {wanted[0]} came: a study needs two sets of texts to compare")
     return [_read(found[name], match) for name in dict.fromkeys(wanted)]
 
 
@@ -84,13 +84,17 @@ def _of_folder(folder: Path, task: Task | None) -> Iterator[_File]:
     elif any((folder / name).is_file() for name in ("grid.json", "figures.json")):
         yield from _of_grid(folder, task or _task_above(folder))
     else:
-        raise UsageError(f"{folder} is no run, and nothing that steer compare or steer tune --grid wrote: name a file")
+        raise UsageError(
+            f"{folder} is no run, and nothing that steer compare, or steer tune with --grid or --paper, wrote: name "
+            "a file"
+        )
 
 
 def _of_run(run: Run, task: Task | None) -> Iterator[_File]:
     task = task or run.settings.task
     if not (run.folder / "synthetic.jsonl").is_file():
-        raise ValueError(f"{run.folder} holds no samples yet: steer generate draws them")
+        more = "; or name a folder in it that steer compare or tune wrote" if (run.folder / "compare").is_dir() else ""
+        raise ValueError(f"{run.folder} holds no samples yet: steer generate draws them{more}")
     yield _File("steer", run.folder / "synthetic.jsonl", task, run.settings.guidance.dials)
     if (run.folder / "baseline.jsonl").is_file():
         yield _File("nucleus", run.folder / "baseline.jsonl", task, {})

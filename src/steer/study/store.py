@@ -237,6 +237,13 @@ class Store:
         rows = self._rows(f"{ANNOTATOR} WHERE hash = ?", hashed(secret))
         return Annotator(*rows[0]) if rows else None
 
+    def renew(self, number: int) -> str | None:
+        """A new secret for an annotator who has lost theirs, which is of no use any more; None where there is none."""
+        secret = fresh()
+        with self._writing() as db:
+            found = db.execute("UPDATE annotators SET hash = ? WHERE number = ?", (hashed(secret), number))
+            return secret if found.rowcount else None
+
     # -- answering ---------------------------------------------------------------------------------------------------
 
     def progress(self, annotator: int) -> Progress:
@@ -269,7 +276,7 @@ class Store:
                 "SELECT first FROM showings WHERE annotator = ? AND place = ?", (annotator, place)
             ).fetchone()
             winner = {"first": row[0], "second": "b" if row[0] == "a" else "a", "neither": "tie"}[chosen]
-            values = (annotator, step, winner, seconds, self._now(), attempt, annotator, step)
+            values = (annotator, step, winner, round(seconds, 3), self._now(), attempt, annotator, step)
             return db.execute(query, values).rowcount == 1
 
     def undo(self, annotator: int, vote: int) -> bool:

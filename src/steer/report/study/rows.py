@@ -1,7 +1,7 @@
 """How often one set is preferred to another, as scores.json has it: NaN for null."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any, Literal
 
@@ -85,6 +85,7 @@ class Row:
             rate=rate,
             holds_for=tuple(row.get("holds_for") or ()),
             adjusted=number(row.get("adjusted_p")),
+            less=number(row.get("adjusted_p_less")),
             stars=row.get("stars") or "",
             naive=Interval(rate.value, number(naive.get("low")), number(naive.get("high"))),
             z_p=number(naive.get("z_p")),
@@ -110,26 +111,6 @@ class Row:
     def shown_p(self) -> float:
         """Of the side on which the rate lies."""
         return self.less if self.rate.value < 0.5 else self.adjusted
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Corrected for their number (Holm 1979); NaN is no test, and stays NaN."""
-    adjusted, least = [nan] * len(p), 0.0
-    known = sorted((i for i, one in enumerate(p) if not isnan(one)), key=lambda i: p[i])
-    for k, i in enumerate(known):
-        least = max(least, min(1.0, (len(known) - k) * p[i]))
-        adjusted[i] = least
-    return adjusted
-
-
-def both_ways(rows: Sequence[Row]) -> list[Row]:
-    """With the p of the same test for the second set, so that who is called first decides nothing."""
-    made = list(rows)
-    for of in dict.fromkeys((row.question, row.group) for row in rows):
-        places = [i for i, row in enumerate(rows) if (row.question, row.group) == of]
-        for i, less in zip(places, holm([1 - rows[i].p for i in places]), strict=True):
-            made[i] = replace(rows[i], less=less)
-    return made
 
 
 def number(value: Any) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steer.records import read_json
-from steer.report.study.rows import Interval, Row, Sets, both_ways, number
+from steer.report.study.rows import Interval, Row, Sets, number
 
 SCORES, PLAN = "scores.json", "study.json"
 PEOPLE = "all people"  # the group of all of them together, where there are several groups
@@ -143,7 +143,7 @@ class Voted:
                 Group(one["name"], one.get("kind") == "judge", one.get("annotators") or 0, one.get("votes") or 0)
                 for one in found.get("groups") or ()
             ],
-            rows=both_ways([Row.of(one) for one in found.get("rows") or ()]),
+            rows=[Row.of(one) for one in found.get("rows") or ()],
             rankings=[_ranking(one) for one in found.get("rankings") or ()],
             beside=[_filled(Beside, one) for one in found.get("beside") or ()],
             judges=[Judge.of(one) for one in found.get("judges") or ()],
@@ -162,7 +162,8 @@ class Voted:
     def lead(self) -> Group | None:
         """Who is spoken of first: all people, else one group of them, else a judge; None where nobody voted."""
         everyone = [group for group in self.people if group.name == PEOPLE]
-        return next(iter([*everyone, *self.people, *self.groups]), None)
+        counted = {row.group for row in self.rows if row.votes}
+        return next((group for group in [*everyone, *self.people, *self.groups] if group.name in counted), None)
 
     @property
     def ordered(self) -> list[Group]:

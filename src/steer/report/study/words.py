@@ -53,7 +53,8 @@ def marked(row: Row) -> str:
 
 def p_of(row: Row) -> str:
     said = p_value(row.shown_p)
-    return said if isnan(row.shown_p) else f"adjusted {said}"
+    whose = f" for {name(row.b)}" if row.rate.value < 0.5 else ""
+    return said if isnan(row.shown_p) else f"adjusted {said}{whose}"
 
 
 def plain_p(p: float) -> str:

@@ -73,10 +73,14 @@ class Consistency:
     undecided: int
 
     def __str__(self) -> str:
+        if not self.both:
+            return "no question was answered in both orders"
+        by_place = self.consistent == 0 and self.bias_first in (0, 1)
         return (
             f"the two orders agree for {_percent(self.consistent)} of {self.both}; position bias: the text that stood "
             f"first was chosen in {_percent(self.share_first)} of answers, and both times in "
             f"{_percent(self.bias_first)} of disagreements"
+            + ("; it chose by place alone, so its votes are ties and say nothing of the texts" if by_place else "")
         )
 
 

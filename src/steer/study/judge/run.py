@@ -3,12 +3,14 @@
 import math
 import threading
 import time
+from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from steer.config import UsageError
+from steer.endpoint import in_a_line
 from steer.evaluate.cache import default_cache
 from steer.evaluate.score import strict
 from steer.progress import Progress
@@ -41,7 +43,7 @@ class Estimate:
         money = "" if self.money is None else f", {self.money:.4f} at these prices"
         return (
             f"{self.requests} requests ({self.kept} answered before), about {self.tokens_in} tokens in and at most "
-            f"{self.tokens_out} out{money}"
+            f"{self.tokens_out} out{money}; what cannot be read is asked again, on top"
         )
 
 
@@ -87,14 +89,24 @@ class Judged:
         """To be printed."""
         spent, undecided = self.spent, self.consistency.undecided
         money = "" if spent.money is None else f", {spent.money:.4f} in money"
-        failed = sum(bool(row.error) for row in self.rows)
         return [
-            f"{self.name}: {len(self.rows)} answers, {undecided} of them undecided"
-            + (f" ({failed} since the judge could not be reached; ask again)" if failed else ""),
+            f"{self.name}: {len(self.rows)} answers, {undecided} of them undecided",
+            *self._undecided(),
             f"asked {spent.questions} questions, {spent.tokens_in} tokens in, {spent.tokens_out} out{money}",
             str(self.consistency),
             *([self.stopped] if self.stopped else []),
         ]
+
+    def _undecided(self) -> list[str]:
+        """Why, for the commonest reason of each kind."""
+        open_ = [row for row in self.rows if row.answer == "undecided"]
+        errors = Counter(row.error for row in open_ if row.error)
+        said = Counter(row.said for row in open_ if not row.error)
+        told = [f"{errors.total()} were not answered: {errors.most_common(1)[0][0]}"] if errors else []
+        if said:
+            example = in_a_line(said.most_common(1)[0][0])
+            told.append(f"{said.total()} could not be read, as in {example!r}; more --max-tokens may help")
+        return told
 
 
 def estimate(
@@ -197,25 +209,29 @@ class _Work:
 
     def ask(self, workers: int, price: Price | None, budget: float | None, shown: bool) -> str:
         """Ask what is left -> why it stopped. No more is under way than `workers`, so that stopping is quick."""
-        waiting, failures = iter(self.todo), 0
+        waiting, failures = deque(self.todo), 0
         workers = workers if self.judge.parallel else 1
-        under_way: set[Future[Answer]] = set()
+        under_way: dict[Future[Answer], float] = {}  # with what each may cost
         with ThreadPoolExecutor(workers) as pool, Progress("judge", len(self.todo), shown) as progress:
             while True:
-                while len(under_way) < workers and (ask := next(waiting, None)):
-                    under_way.add(pool.submit(self._answer, ask))
+                while len(under_way) < workers and waiting:
+                    cost = _money(price, *self.judge.tokens(waiting[0])) or 0.0
+                    used = _money(price, self.spent.tokens_in, self.spent.tokens_out) or 0.0
+                    if budget is not None and used + sum(under_way.values()) + cost > budget * (1 + 1e-9):
+                        break
+                    under_way[pool.submit(self._answer, waiting.popleft())] = cost
                 if not under_way:
                     break
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                for answer in [one.result() for one in done]:
+                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+                for one in done:
+                    del under_way[one]
                     progress.advance(1)
-                    failures = failures + 1 if self._failed(answer) else 0
+                    failures = failures + 1 if self._failed(one.result()) else 0
                     if failures == FAILURES or failures == len(self.asks):
-                        raise ConnectionError(self._gone(failures, answer.error))
-                used = _money(price, self.spent.tokens_in, self.spent.tokens_out)
-                if budget is not None and used is not None and used >= budget and progress.done < len(self.todo):
-                    return f"stopped: {used:.4f} were used, and the budget is {budget:.4f}; the same command goes on"
-        return ""
+                        raise ConnectionError(self._gone(failures, one.result().error))
+        if not waiting:
+            return ""
+        return f"stopped, as the budget is {budget:g}: {len(waiting)} questions are left, and the same command goes on"
 
     def _answer(self, ask: Ask) -> Answer:
         """Of one thread: what is answered is kept at once, even where the others are stopped meanwhile."""

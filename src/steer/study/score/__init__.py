@@ -41,8 +41,8 @@ class Row:
 
     preference: for other annotators and other pairs. wilson, z_p, binomial_p: as if all votes were independent; z_p is
     the test of the paper. adjusted: the p of `preference`, corrected over all comparisons of this question and group
-    (Holm 1979). undecided: answers of a judge that could not be read; they are left out. longer: how often the longer
-    text of a pair was preferred, ties counting half.
+    (Holm 1979); adjusted_less is that of the same test for `b`. undecided: answers of a judge that could not be read;
+    they are left out. longer: how often the longer text of a pair was preferred, ties counting half.
     """
 
     a: str
@@ -64,6 +64,7 @@ class Row:
     kappa: Estimate
     raw: Estimate
     adjusted: float = nan
+    adjusted_less: float = nan
 
     @property
     def stars(self) -> str:
@@ -80,6 +81,7 @@ class Row:
             "annotator_sd": self.preference.annotator_sd,
             "p": rate.p,
             "adjusted_p": self.adjusted,
+            "adjusted_p_less": self.adjusted_less,
             "stars": self.stars,
             "naive": {"low": self.wilson[0], "high": self.wilson[1], "z_p": self.z_p, "binomial_p": self.binomial_p},
             "agreement": {
@@ -184,8 +186,9 @@ def score(
     for group in groups:
         for question in study.questions:
             some = [_row(study, group, question.name, sets, level) for sets in compared]
-            adjusted = holm({i: row.preference.rate.p for i, row in enumerate(some)})
-            rows += [replace(row, adjusted=adjusted[i]) for i, row in enumerate(some)]
+            more = holm({i: row.preference.rate.p for i, row in enumerate(some)})
+            less = holm({i: 1 - row.preference.rate.p for i, row in enumerate(some)})
+            rows += [replace(row, adjusted=more[i], adjusted_less=less[i]) for i, row in enumerate(some)]
     rankings = [_ranking(study, g, q.name, level) for g in groups for q in study.questions if len(study.sets) > 2]
     beside = [one for g in groups for q in study.questions if (one := _beside(study, people, bad, g, q.name))]
     left_out = tuple(sorted(bad))
@@ -193,12 +196,13 @@ def score(
 
 
 def _groups(people: Sequence[Vote], judges: Sequence[Vote]) -> tuple[Group, ...]:
-    made = []
-    for kind, votes in (("people", people), ("judge", judges)):
-        names = dict.fromkeys(vote.group for vote in votes)
-        made += [Group(name, kind, tuple(v for v in votes if v.group == name)) for name in names]  # type: ignore[arg-type]
-        if kind == "people" and len(names) > 1:
-            made.append(Group(PEOPLE, "people", tuple(votes)))
+    named = {name: tuple(v for v in people if v.group == name) for name in dict.fromkeys(v.group for v in people)}
+    made = [Group(name, "people", votes) for name, votes in named.items()]
+    if len(made) > 1:
+        made.append(Group(PEOPLE, "people", tuple(people)))
+    for name in dict.fromkeys(vote.group for vote in judges):
+        called = f"{name} (judge)" if name in named else name
+        made.append(Group(called, "judge", tuple(vote for vote in judges if vote.group == name)))
     return tuple(made)
 
 

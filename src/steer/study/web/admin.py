@@ -47,7 +47,7 @@ def add_admin(app: FastAPI, site: Site) -> None:
             "admin",
             progress=_progress(store, votes),
             agreement=_agreement(study, votes),
-            annotators=_annotators(store, votes),
+            annotators=_annotators(site, votes),
             invitations=invitations,
             groups=sorted({one["group"] for one in invitations}),
             invite_token=site.sign("invite", "invite"),
@@ -72,6 +72,13 @@ def add_admin(app: FastAPI, site: Site) -> None:
         if site.signed("revoke", token) == number:
             store.revoke(number)
         return RedirectResponse("/admin", 303)
+
+    @app.post("/admin/renew", dependencies=[Depends(admin)])
+    def renew(token: Annotated[str, Form()]) -> Response:
+        number = site.signed("renew", token)
+        if (secret := store.renew(number)) is None:
+            raise Refused(404, "Nothing here", NOTHING_HERE)
+        return site.page("renewed", name=str(number), link=f"{site.url}/r/{secret}")
 
     def add_export(name: str, kind: str, written: Callable[[Any], str]) -> None:
         @app.get(f"/admin/votes.{name}", dependencies=[Depends(admin)])
@@ -116,7 +123,8 @@ def _agreement(study: Study, votes: list[Vote]) -> list[dict[str, Any]]:
     ]
 
 
-def _annotators(store: Store, votes: list[Vote]) -> list[dict[str, Any]]:
+def _annotators(site: Site, votes: list[Vote]) -> list[dict[str, Any]]:
+    store = site.store
     found = {one.annotator: one for one in qualities(store.study, votes)}
     last = {vote.annotator: _moment(datetime.fromisoformat(vote.time).timestamp()) for vote in votes}
     rows = []
@@ -135,6 +143,7 @@ def _annotators(store: Store, votes: list[Vote]) -> list[dict[str, Any]]:
                 "repeats": of.repeats if of else 0,
                 "first_share": of and of.first,
                 "last": last.get(annotator.name, "–"),
+                "token": site.sign("renew", annotator.number),
             }
         )
     return rows

@@ -27,7 +27,6 @@ from steer.study.web.guard import Guard
 from steer.study.web.site import NOTHING_HERE, Refused, Site
 
 COOKIE = "steer_annotator"
-SECONDS = 15  # that a question takes, for the consent page
 ANSWERS: dict[str, Place] = {"first": "first", "second": "second", "tie": "neither"}
 
 
@@ -97,13 +96,11 @@ def _add_entrances(app: FastAPI, site: Site) -> None:
         return consent(invitation, found.group)
 
     def consent(invitation: str, group: str, error: str | None = None) -> Response:
-        most = min(study.per_annotator, len(study.asked))
-        shown = most + len(study.gold) + min(study.repeats, most)
         context: dict[str, Any] = {
             "study": study,
             "group": group,
-            "most": shown,
-            "minutes": max(1, round(shown * len(study.questions) * SECONDS / 60)),
+            "most": study.shown,
+            "minutes": study.minutes,
             "action": f"/i/{invitation}",
             "token": site.sign("join", [invitation, fresh()]),
             "error": error,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ def serve(folder: Path, address: Address, invite: Mapping[str, int]) -> None:
     study = Study.read(folder)
     if (address.certificate is None) != (address.key is None):
         raise UsageError("TLS needs both a certificate and its key: --certificate FILE --key FILE")
+    if address.certificate and address.key:
+        _check_tls(address.certificate, address.key)
     listening = _listen(address)
     with listening:
         url = address.reached(listening.getsockname()[1])
@@ -96,6 +99,14 @@ def serve(folder: Path, address: Address, invite: Mapping[str, int]) -> None:
             store.close()
 
 
+def _check_tls(certificate: Path, key: Path) -> None:
+    """Raises ValueError before anything is told or served."""
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as error:
+        raise ValueError(f"{certificate} and {key} are no certificate and its key in PEM ({error})") from None
+
+
 def _listen(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     # With the protocol told, asyncio sends what it has at once; else a page waits 40 ms for its header's receipt.
@@ -116,7 +127,7 @@ def _tell(store: Store, url: str, admin: str, invite: Mapping[str, int], notice:
     if notice:
         say(f"warning: {notice} --certificate and --key, or a server in front of this one, add it")
     if known:
-        say(f"{known} invitations were made before; their links still hold, and are not kept to be shown again")
+        say(f"invitations made before: {known}; their links still hold, and are not kept to be shown again")
     for group, count in invite.items():
         for _ in range(count):
             print(f"{group:12} {url}/i/{store.invite(group)}", flush=True)
@@ -125,4 +136,4 @@ def _tell(store: Store, url: str, admin: str, invite: Mapping[str, int], notice:
         people = "1 person" if seats == 1 else f"up to {seats} people"
         print(f"{'general':12} {url}/i/{store.invite('general', seats)}  (for {people})", flush=True)
     print(f"{'admin':12} {url}/a/{admin}", flush=True)
-    say("serving; Ctrl-C stops, and the same command goes on")
+    say("serving; Ctrl-C stops, and the same command without --invite goes on")
