@@ -165,7 +165,7 @@ def test_links_are_told_once_and_logs_hold_none(folder):
         assert server.links == []  # there are some, though they are not known any more
         assert Client(server.url).ask("GET", urlsplit(links[0]).path)[0] == 200
         assert Client(server.url).ask("GET", urlsplit(admin).path)[0] == 404  # this one is new at every start
-    assert "3 invitations were made before" in server.said[0]
+    assert "invitations made before: 3;" in server.said[0]
     store = Store(folder, Study.read(folder))
     assert [one.group for one in store.invitations()] == ["lay", "lay", "expert"]
     store.close()
