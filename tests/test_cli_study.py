@@ -5,6 +5,7 @@ import json
 import pytest
 
 from steer.cli import main
+from steer.records import write_json, write_jsonl
 from steer.study.plan import Study
 from steer.study.store import Store
 
@@ -123,3 +124,21 @@ def test_a_certificate_that_is_none_is_told_before_anything_is_served(capsys, tm
     code, _, err = steer(capsys, *words[:-2])
     assert code == 2
     assert "TLS needs both" in err
+
+
+def test_sets_of_a_grid_can_be_named(capsys, tmp_path):
+    rows = []
+    for i, gamma in enumerate((0.0, 0.5, 1.0)):
+        texts = [{"id": str(k), "text": f"gamma {gamma} writes text {k} of the sea"} for k in range(9)]
+        write_jsonl(tmp_path / "tune" / f"texts/grid-0{i}.jsonl", texts)
+        rows.append({"point": {"guidance.gamma": gamma, "guidance.eta": 0.4}, "file": f"texts/grid-0{i}.jsonl"})
+    write_json(tmp_path / "tune" / "examples" / "grid.json", rows)
+    write_json(tmp_path / "tune" / "grid.json", {})
+    sets = ["--sets", "gamma=0.5 eta=0.4,gamma=1 eta=0.4", "--against", "gamma=0 eta=0.4"]
+    code, _, err = steer(capsys, "create", "tune", "--out", "s", "--pairs", "4", *sets)
+    assert (code, err) == (0, "")
+    made = Study.read(tmp_path / "s")
+    assert {(pair.a.set, pair.b.set) for pair in made.asked} == {
+        ("gamma=0.5 eta=0.4", "gamma=0 eta=0.4"),
+        ("gamma=1 eta=0.4", "gamma=0 eta=0.4"),
+    }

@@ -54,6 +54,6 @@ def test_a_grid_leaves_the_texts_of_each_cell_as_sets_for_a_study(tuning):
         assert read_jsonl(tuning.store / row["file"]) == [{"id": one.id, **one.fields} for one in drawn]
     sets = read_sources([str(tuning.store)], task=tuning.run.settings.task)
     assert [(one.set.name, one.set.gamma, one.set.texts) for one in sets] == [
-        ("gamma=0,eta=0.4", 0.0, 4),
-        ("gamma=0.5,eta=0.4", 0.5, 4),
+        ("gamma=0 eta=0.4", 0.0, 4),
+        ("gamma=0.5 eta=0.4", 0.5, 4),
     ]

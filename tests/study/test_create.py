@@ -215,8 +215,20 @@ def test_a_grid_has_its_points_called_by_their_dials(run):
     write_json(folder / "examples" / "grid.json", rows)
     write_json(folder / "grid.json", {})
     found = read_sources([str(folder)])
-    assert [one.set.name for one in found] == ["gamma=0,eta=0.4", "gamma=0.5,eta=0.4"]
+    assert [one.set.name for one in found] == ["gamma=0 eta=0.4", "gamma=0.5 eta=0.4"]
     assert [(one.set.gamma, one.set.eta) for one in found] == [(0.0, 0.4), (0.5, 0.4)]
+    # Another form by its name only; what was varied beside is told; points of a search are none of a grid.
+    hot = [{**points[0], "sampling.top_p": top_p} for top_p in (0.5, 1.0)]
+    write_json(folder / "examples" / "steer_printed.json", rows[:1])
+    write_json(folder / "examples" / "grid.json", [{**rows[0], "point": one} for one in hot])
+    write_json(folder / "examples" / "search.json", rows)
+    assert [one.set.name for one in read_sources([str(folder)])] == [
+        "gamma=0 eta=0.4 top_p=0.5",
+        "gamma=0 eta=0.4 top_p=1",
+    ]
+    named = read_sources([str(folder)], ["steer_printed: gamma=0 eta=0.4", "gamma=0 eta=0.4 top_p=1"])
+    assert named[0].set.gamma == 0.0
+    (folder / "examples" / "steer_printed.json").unlink()
     write_json(folder / "examples" / "grid.json", [{"point": points[0], "texts": []}])
     with pytest.raises(ValueError, match="holds no texts by point: run the same steer tune again"):
         read_sources([str(folder)])

@@ -16,6 +16,8 @@ from steer.task import Task
 
 # What texts are matched by in files that name nothing else.
 USUAL = ("label", "prompt")
+SEARCHED = ("search", "rivals")  # points that a search has tried, which are no grid
+DIALS = ("gamma", "eta")
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,21 @@ def _of_comparison(folder: Path, task: Task | None) -> Iterator[_File]:
 
 
 def _of_grid(folder: Path, task: Task | None) -> Iterator[_File]:
-    """Every point of the grids there are, called by its dials; the first that has them where several do."""
+    """Every point of the grids and sweeps there are, once, called by γ, η and what else is varied there.
+
+    Points of other forms than the run's own are read where they are named.
+    """
     seen = set()
     for path in sorted((folder / "examples").glob("*.json")):
-        for row in read_json(path):
-            dials = {name.rpartition(".")[2]: value for name, value in row["point"].items()}
-            name = ",".join(f"{dial}={value:g}" for dial, value in dials.items() if dial in ("gamma", "eta"))
-            if "file" in row and name and name not in seen:
+        rows = [] if path.stem in SEARCHED else [row for row in read_json(path) if "file" in row]
+        dials = [{name.rpartition(".")[2]: value for name, value in row["point"].items()} for row in rows]
+        shown = [name for name in dials[0] if name in DIALS or len({one[name] for one in dials}) > 1] if dials else []
+        form = f"{path.stem}: " if path.stem.startswith("steer_") else ""
+        for row, point in zip(rows, dials, strict=True):
+            name = form + " ".join(f"{dial}={point[dial]:g}" for dial in shown)
+            if name not in seen:
                 seen.add(name)
-                yield _File(name, folder / row["file"], task, dials)
+                yield _File(name, folder / row["file"], task, point, optional=bool(form))
     if not seen:
         raise ValueError(f"{folder} holds no texts by point: run the same steer tune again, which writes them")
 
@@ -146,7 +154,7 @@ def _read(file: _File, match: Sequence[str]) -> Source:
         replace(record, id=record.fields.get("id", record.id))
         for record in read_records(path, task, (*labels, *match, *usual, *named))
     ]
-    dials: dict[str, Any] = {name: file.dials.get(name) for name in ("gamma", "eta")}
+    dials: dict[str, Any] = {name: file.dials.get(name) for name in DIALS}
     return Source(TextSet(name=file.name, source=str(path), texts=len(records), **dials), tuple(records), task)
 
 
