@@ -1,6 +1,8 @@
 """`steer study` at the door: from two files to a page, and what it says where something is wrong."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -142,3 +144,16 @@ def test_sets_of_a_grid_can_be_named(capsys, tmp_path):
         ("gamma=0.5 eta=0.4", "gamma=0 eta=0.4"),
         ("gamma=1 eta=0.4", "gamma=0 eta=0.4"),
     }
+
+
+def test_a_missing_extra_is_named(capsys, monkeypatch):
+    steer(capsys, *CREATE)
+    monkeypatch.setattr("steer.study.find_spec", lambda name: None)
+    code, _, err = steer(capsys, "serve", "s")
+    assert (code, err) == (1, "steer: steer study serve needs: pip install 'steer-text[study]'\n")
+
+
+def test_only_serving_needs_the_extra():
+    script = "import sys; sys.modules.update(dict.fromkeys(('fastapi', 'uvicorn', 'itsdangerous', 'starlette')))\n"
+    script += "import steer.cli.studying, steer.study.create, steer.study.judge, steer.study.scored, steer.study.power"
+    subprocess.run([sys.executable, "-c", script], check=True)
