@@ -252,3 +252,27 @@ def test_files_by_their_names_or_the_ones_given(tmp_path):
         read_sources([str(tmp_path), *paths])
     with pytest.raises(ValueError, match="no 'tone'"):
         read_sources(paths, match=["tone"])
+
+
+def test_the_texts_of_a_rival_come_again_only_where_there_are_no_more(capsys):
+    """Else who meets a text again knows that it is the rival's."""
+    others = [source(name, 40) for name in ("one", "two", "three")]
+    made = create([*others, source("nucleus", 40)], "t", pairs=12, gold=3)
+    shown = Counter(entry.id for pair in made.asked for entry in (pair.a, pair.b))
+    assert set(shown.values()) == {1}
+    assert not {pair.text(pair.better) for pair in made.gold} & {p.text(s) for p in made.asked for s in ("a", "b")}
+    assert capsys.readouterr().err == ""
+    create([*others, source("nucleus", 20)], "t", pairs=12)
+    assert "nucleus has fewer texts than it stands in pairs" in capsys.readouterr().err
+
+
+def test_where_the_texts_lay_decides_nothing():
+    study = create([source("one", 40), source("two", 40)], "t")
+    moved = study.model_copy(update={"sets": tuple(s.model_copy(update={"source": "x"}) for s in study.sets)})
+    assert moved.digest == study.digest
+    assert moved.showing(1, moved.asked) == study.showing(1, study.asked)
+
+
+def test_a_set_has_a_name():
+    with pytest.raises(UsageError, match="expected NAME=FILE"):
+        read_sources(["=a.txt", "b.txt"])

@@ -1,15 +1,16 @@
 """From votes to what is told of them."""
 
-from math import isnan
+from math import isfinite, isnan
 
 import pytest
 
 from steer.evaluate.intervals import holm
 from steer.study.plan import Entry, Pair, Question, Study, TextSet
+from steer.study.power import Design
 from steer.study.quality import qualities
 from steer.study.score import PEOPLE, agreement, majority, score
 from steer.study.score.rates import z_test
-from steer.study.scored import scored
+from steer.study.scored import Scored, scored
 from steer.study.store import Store
 from steer.study.votes import Vote, as_csv, as_jsonl, exported
 
@@ -192,3 +193,15 @@ def test_exports_name_the_sets_and_hold_no_text():
     table, lines = as_csv(rows).splitlines(), as_jsonl(rows).splitlines()
     assert (len(table), len(lines)) == (4, 3)
     assert not any("text" in line for line in table + lines)
+
+
+def test_who_leaves_out_everybody_is_told():
+    with pytest.raises(ValueError, match="leaves nobody"):
+        score(study(), [*votes("aa", "1"), *votes("ba", "1", of="g")], attention=0.9)
+
+
+def test_a_pilot_that_sees_no_difference_does_not_promise_there_is_none():
+    alike = score(study(), [vote for who in "123" for vote in votes("abab" * 3, who)])
+    assert Scored(alike, (), {}).spreads()["annotator_sd"] == Design.annotator_sd
+    single = score(study(), [*votes("ab" * 3, "1"), *votes(" " * 6 + "ab" * 3, "2")])  # one vote on each pair
+    assert all(isfinite(value) for value in Scored(single, (), {}).spreads().values())

@@ -4,7 +4,7 @@ read the sets -> match -> draw pairs of each comparison -> gold pairs for attent
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -60,15 +60,19 @@ def create(
         if {normalise(r.text) for r in one.records} == {normalise(r.text) for r in other.records}:
             say(f"warning: {one.set.name} and {other.set.name} hold the same texts")
     made: list[Pair] = []
+    # Who meets a text again knows that it is of the set that all others are held against.
+    used: Counter[tuple[str, str]] = Counter()
     for first, second in comparisons(list(by_name), against):
-        drawn = _pairs(by_name[first], by_name[second], columns, pairs, random)
+        drawn = _pairs(by_name[first], by_name[second], columns, pairs, random, used)
         if not drawn:
             by = f" in {', '.join(columns)}" if columns else ""
             raise ValueError(f"{first} and {second} have no two texts that match{by} and differ")
         if len(drawn) < pairs:
             say(f"{first} and {second}: {len(drawn)} pairs, since there are no more texts that match")
         made += [one.model_copy(update={"id": f"p{len(made) + i:04}"}) for i, one in enumerate(drawn, 1)]
-    golden = _scrambled(sources, gold, random) if isinstance(gold, int) else _gold(gold)
+    for name in sorted({name for (name, _), count in used.items() if count > 1}):
+        say(f"{name} has fewer texts than it stands in pairs: some are shown in several, which tells whose they are")
+    golden = _scrambled(sources, gold, random, used) if isinstance(gold, int) else _gold(gold)
     sets = tuple(source.set for source in sources)
     return Study(title=title, seed=seed, sets=sets, pairs=(*made, *golden), **asked)
 
@@ -106,8 +110,11 @@ def gold_of(given: str) -> int | Path:
     return Path(given)
 
 
-def _pairs(a: Source, b: Source, columns: Sequence[str], count: int, random: Random) -> list[Pair]:
-    sides = [_by_value(source.records, columns, random) for source in (a, b)]
+def _pairs(
+    a: Source, b: Source, columns: Sequence[str], count: int, random: Random, used: Counter[tuple[str, str]]
+) -> list[Pair]:
+    """used: how often each text of a set stands in a pair already; those that stand in the fewest come first."""
+    sides = [_by_value(source, columns, random, used) for source in (a, b)]
     values = sorted(sides[0].keys() & sides[1].keys())
     random.shuffle(values)
     queues = {value: _couples(sides[0][value], sides[1][value]) for value in values}
@@ -123,22 +130,24 @@ def _pairs(a: Source, b: Source, columns: Sequence[str], count: int, random: Ran
                     for source, record in zip((a, b), couple, strict=True)
                 ]
                 match = dict(zip(columns, value, strict=True))
+                used.update((entry.set, normalise(entry.text)) for entry in entries)
                 made.append(Pair(id=f"{len(made)}", a=entries[0], b=entries[1], match=match))
     return made
 
 
 def _by_value(
-    records: Sequence[Record], columns: Sequence[str], random: Random
+    source: Source, columns: Sequence[str], random: Random, used: Counter[tuple[str, str]]
 ) -> Mapping[tuple[str, ...], list[Record]]:
     """The distinct texts by their values in the columns, in an order of chance."""
     found: defaultdict[tuple[str, ...], list[Record]] = defaultdict(list)
     seen = set()
-    for record in records:
+    for record in source.records:
         if record.text.strip() and (key := normalise(record.text)) not in seen:
             seen.add(key)
             found[tuple(record.fields.get(name, "") for name in columns)].append(record)
     for some in found.values():
         random.shuffle(some)
+        some.sort(key=lambda record: used[source.set.name, normalise(record.text)])
     return found
 
 
@@ -152,11 +161,13 @@ def _couples(first: Sequence[Record], second: Sequence[Record]) -> Iterator[tupl
             yield one, other
 
 
-def _scrambled(sources: Sequence[Source], count: int, random: Random) -> list[Pair]:
+def _scrambled(sources: Sequence[Source], count: int, random: Random, used: Counter[tuple[str, str]]) -> list[Pair]:
     """Of so many texts each against its own words in another order, which is neither plausible nor a creation."""
     long = [(s.set.name, r) for s in sources for r in s.records if len(set(r.text.split())) >= FEWEST_WORDS]
+    random.shuffle(long)
+    long.sort(key=lambda one: used[one[0], normalise(one[1].text)])
     made: list[Pair] = []
-    for i, (name, record) in enumerate(random.sample(long, min(count, len(long))), 1):
+    for i, (name, record) in enumerate(long[:count], 1):
         words = record.text.split()
         while words == record.text.split():
             random.shuffle(words)

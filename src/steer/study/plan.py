@@ -142,8 +142,9 @@ class Study(_Noun):
 
     @cached_property
     def digest(self) -> str:
-        """Of everything in it: votes are kept for this study and no other."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Of everything in it but where the texts lay: votes are kept for this study and no other."""
+        told = self.model_dump_json(exclude={"sets": {"__all__": {"source"}}})
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def showing(self, annotator: int, pairs: Sequence[Pair]) -> list[Showing]:
         """The order and the sides in which an annotator meets these pairs, with the gold and the repeated ones.

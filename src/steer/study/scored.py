@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,7 +12,8 @@ from steer.evaluate.score import strict
 from steer.records import write_json, write_text
 from steer.study.judge.answers import Consistency, consistency, judges, votes
 from steer.study.plan import Study
-from steer.study.score import Scores, score
+from steer.study.power import Design
+from steer.study.score import PEOPLE, Scores, score
 from steer.study.store import FILE, Store
 from steer.study.votes import Vote, as_csv, exported
 
@@ -32,18 +34,20 @@ class Scored:
     def spreads(self) -> dict[str, float]:
         """How far annotators, and pairs, differ in their win rates: the median over comparisons and questions.
 
+        No less than what is taken without a pilot: a small one often sees no difference where there is one.
         Raises ValueError where too few people have voted to tell.
         """
-        people = {group.name for group in self.scores.groups if group.kind == "people"}
+        people = {group.name for group in self.scores.groups if group.kind == "people" and group.name != PEOPLE}
         known = [
             row.preference for row in self.scores.rows if row.group in people and len(row.preference.holds_for) > 1
         ]
         if not known:
             raise ValueError("the pilot does not tell how annotators and pairs differ: it takes two of each")
-        return {
-            "annotator_sd": median(one.annotator_sd for one in known),
-            "item_sd": median(one.item_sd for one in known),
-        }
+        found = {"annotator_sd": Design.annotator_sd, "item_sd": Design.item_sd}
+        for name, usual in found.items():
+            told = [value for value in (getattr(one, name) for one in known) if isfinite(value)]
+            found[name] = max(usual, median(told)) if told else usual
+        return found
 
 
 def scored(folder: Path, attention: float | None = None, level: float = LEVEL) -> Scored:

@@ -71,6 +71,8 @@ def read_sources(
 def _files(given: str, task: Task | None) -> Iterator[_File]:
     name, equals, rest = given.partition("=")
     if equals and not Path(given).exists():
+        if not name.strip():
+            raise UsageError(f"{given}: expected NAME=FILE")
         yield _File(name, Path(rest), task, {})
     elif (folder := Path(given)).is_dir():
         yield from _of_folder(folder, task)

@@ -120,7 +120,7 @@ def mark(*texts: str) -> str:
 
     Made of their hash, so that who writes one of them cannot know it.
     """
-    sign = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+    sign = hashlib.sha256("\0".join(sorted(texts)).encode()).hexdigest()[:16]
     while any(sign in text for text in texts):
         sign = hashlib.sha256(sign.encode()).hexdigest()[:16]
     return sign

@@ -181,6 +181,8 @@ def score(
     found = (*qualities(study, people), *qualities(study, judges))
     bad = {one.annotator for one in found if attention is not None and one.gold is not None and one.gold < attention}
     groups = _groups([v for v in people if v.annotator not in bad], [v for v in judges if v.annotator not in bad])
+    if not groups:
+        raise ValueError(f"--attention {attention:g} leaves nobody: all are right on less of the gold pairs")
     compared = list(dict.fromkeys((pair.a.set, pair.b.set) for pair in study.asked))
     rows = []
     for group in groups:

@@ -132,7 +132,7 @@ def _tell(store: Store, url: str, admin: str, invite: Mapping[str, int], notice:
         for _ in range(count):
             print(f"{group:12} {url}/i/{store.invite(group)}", flush=True)
     if not known and not invite:
-        seats = store.study.annotators
+        seats = store.study.people
         people = "1 person" if seats == 1 else f"up to {seats} people"
         print(f"{'general':12} {url}/i/{store.invite('general', seats)}  (for {people})", flush=True)
     print(f"{'admin':12} {url}/a/{admin}", flush=True)
