@@ -62,9 +62,10 @@ def test_no_acknowledged_vote_is_lost_when_the_server_is_killed(tmp_path):
     assert lost == 0
     assert acknowledged <= kept <= acknowledged + 20  # of what was under way, each client may have one more
 
+    name = f"steer_annotator_{Study.read(tmp_path).digest[:8]}"
     with served(tmp_path) as server:  # the study goes on, with the cookies of before
         for outcome in found:
-            client, before = Client(server.url, f"steer_annotator={outcome.secret}"), done(tmp_path, outcome.secret)
+            client, before = Client(server.url, f"{name}={outcome.secret}"), done(tmp_path, outcome.secret)
             assert client.answer(client.token(), "second")
             assert done(tmp_path, outcome.secret) == before + 1
         assert stored(tmp_path, []) == (kept + 20, 0)

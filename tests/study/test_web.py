@@ -186,7 +186,7 @@ def test_the_links_of_another_study_open_nothing_here(sited):
     here, there = sited(), sited(sample.study(title="Another"))
     invitation = there.store.invite("expert")
     elsewhere = Browser(there).join(invitation)
-    secret = elsewhere.client.cookies["steer_annotator"]
+    secret = elsewhere.secret
     browser = Browser(here).join(here.store.invite("expert"))  # its number is 1, as that of the other
     for path in (f"/i/{invitation}", f"/r/{secret}"):
         assert browser.ask("GET", path).status_code == 404
@@ -234,7 +234,7 @@ def test_a_consent_by_the_token_of_another_invitation_is_refused(site):
 
 
 def test_forged_truncated_and_empty_cookies_are_nobodys(site, annotator):
-    secret = annotator.client.cookies["steer_annotator"]
+    secret = annotator.secret
     assert Browser(site).ask("GET", "/study", headers=annotator.cookie(secret)).status_code == 200
     for value in [*wrong(secret), ADMIN, "0", hashed(secret).hex()]:
         sent = annotator.cookie(value.encode())
@@ -247,10 +247,20 @@ def test_forged_truncated_and_empty_cookies_are_nobodys(site, annotator):
 
 @pytest.mark.parametrize("door", ["/i/", "/r/", "/a/"])
 def test_forged_links_open_nothing(site, annotator, door):
-    secret = {"/i/": site.store.invite("expert"), "/r/": annotator.client.cookies["steer_annotator"], "/a/": ADMIN}
+    secret = {"/i/": site.store.invite("expert"), "/r/": annotator.secret, "/a/": ADMIN}
     opens = [other for other in secret if Browser(site).ask("GET", other + secret[door]).status_code != 404]
     assert opens == [door]
     for value in wrong(secret[door]):
         answer = Browser(site).ask("GET", f"{door}{value}")
         assert answer.status_code in (404, 307), value
         assert "set-cookie" not in answer.headers
+
+
+def test_two_studies_on_one_host_leave_each_other_alone(sited):
+    """Browsers send the cookies of one port to all others of the host."""
+    one, other = sited(sample.study(3)), sited(sample.study(4))
+    browser, beside = (Browser(site).join(site.store.invite("expert")) for site in (one, other))
+    browser.client.cookies.update(beside.client.cookies)
+    browser.press("1")
+    assert (one.store.progress(1).done, other.store.progress(1).done) == (1, 0)
+    assert browser.name != beside.name

@@ -53,9 +53,9 @@ def test_an_annotator_opens_no_page_of_who_runs_the_study(site, annotator):
             form = {"token": token, "group": "expert", "links": 1, "seats": 1, "number": 1}
             assert annotator.ask("POST", path, data=form).status_code == 404
             assert annotator.ask("POST", path).status_code == 404  # as if it were not there, whatever is sent
-    secret = annotator.client.cookies["steer_annotator"]
+    secret = annotator.secret
     for value in (secret, "", *wrong(ADMIN)):
-        sent = {"Cookie": b"steer_admin=" + value.encode()}
+        sent = {"Cookie": f"{site.cookie('admin')}=".encode() + value.encode()}
         assert Browser(site).ask("GET", "/admin", headers=sent).status_code == 404
     assert len(site.store.invitations()) == 1
     assert not site.store.invitations()[0].revoked
@@ -230,7 +230,7 @@ def test_a_cookie_is_out_of_the_reach_of_scripts_and_other_sites(site, sited):
         browser, invitation = Browser(one, url), one.store.invite("expert")
         form = browser.get(f"/i/{invitation}").forms[f"/i/{invitation}"]
         joined = browser.send(form, agree="yes")
-        secret = browser.client.cookies["steer_annotator"]
+        secret = browser.secret
         for answer in (joined, browser.ask("GET", f"/r/{secret}"), browser.ask("GET", f"/a/{ADMIN}")):
             assert cookie_of(answer) == wanted
 

@@ -28,6 +28,7 @@ class Browser:
     """A client that keeps cookies, and follows redirections by itself."""
 
     def __init__(self, site: Served, url: str = URL) -> None:
+        self.name = site.cookie("annotator")
         self.client = TestClient(site.app, base_url=url, follow_redirects=False, raise_server_exceptions=False)
 
     def ask(self, method: str, path: str, **options):
@@ -57,12 +58,16 @@ class Browser:
         assert self.send(self.get("/study").forms["/undo"]).status_code == 303
 
     @property
+    def secret(self) -> str:
+        return self.client.cookies[self.name]
+
+    @property
     def token(self) -> str:
         return self.get("/study").forms["/answer"].token
 
     def cookie(self, value: str | bytes) -> dict[str, str | bytes]:
         """Headers with another cookie than its own."""
-        name = b"steer_annotator=" if isinstance(value, bytes) else "steer_annotator="
+        name = f"{self.name}=".encode() if isinstance(value, bytes) else f"{self.name}="
         return {"Cookie": name + value}
 
 

@@ -19,22 +19,21 @@ from steer.study.store import Store, hashed
 from steer.study.votes import Vote, as_csv, as_jsonl, exported
 from steer.study.web.site import NOTHING_HERE, Refused, Site
 
-COOKIE = "steer_admin"
 GROUP = re.compile(r"[\w-]{1,40}")
 MOST_LINKS, MOST_SEATS = 200, 1000  # at once; of one link
 
 
 def add_admin(app: FastAPI, site: Site) -> None:
-    store, study = site.store, site.store.study
+    store, study, cookie_name = site.store, site.store.study, site.cookie("admin")
 
-    def admin(secret: Annotated[str, Cookie(alias=COOKIE)] = "") -> None:
+    def admin(secret: Annotated[str, Cookie(alias=cookie_name)] = "") -> None:
         if not secrets.compare_digest(hashed(secret), site.admin):
             raise Refused(404, "Nothing here", NOTHING_HERE)
 
     @app.get("/a/{secret}")
     def enter(request: Request, secret: str) -> Response:
         site.known(request, lambda: secrets.compare_digest(hashed(secret), site.admin) or None)
-        return site.enter(COOKIE, secret, "/admin")
+        return site.enter(cookie_name, secret, "/admin")
 
     @app.get("/admin", dependencies=[Depends(admin)])
     def overview() -> Response:

@@ -26,7 +26,6 @@ from steer.study.web.admin import add_admin
 from steer.study.web.guard import Guard
 from steer.study.web.site import NOTHING_HERE, Refused, Site
 
-COOKIE = "steer_annotator"
 ANSWERS: dict[str, Place] = {"first": "first", "second": "second", "tie": "neither"}
 
 
@@ -76,10 +75,10 @@ def _add_errors(app: FastAPI, site: Site) -> None:
 
 
 def _add_entrances(app: FastAPI, site: Site) -> None:
-    store, study = site.store, site.store.study
+    store, study, cookie_name = site.store, site.store.study, site.cookie("annotator")
 
     @app.get("/")
-    def root(secret: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
+    def root(secret: Annotated[str, Cookie(alias=cookie_name)] = "") -> Response:
         if store.annotator(secret) is None:
             raise Refused(404, "Nothing here", NOTHING_HERE)
         return RedirectResponse("/study", 303)
@@ -88,7 +87,7 @@ def _add_entrances(app: FastAPI, site: Site) -> None:
         return (annotator := store.annotator(secret)) is not None and annotator.invitation == invitation.number
 
     @app.get("/i/{invitation}")
-    def invited(request: Request, invitation: str, secret: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
+    def invited(request: Request, invitation: str, secret: Annotated[str, Cookie(alias=cookie_name)] = "") -> Response:
         # Only shown: programs that look at a link before a person does must not use it up.
         found = site.known(request, lambda: store.invitation(invitation))
         if joined(secret, found):
@@ -113,7 +112,7 @@ def _add_entrances(app: FastAPI, site: Site) -> None:
         invitation: str,
         token: Annotated[str, Form()],
         agree: Annotated[str, Form()] = "",
-        cookie: Annotated[str, Cookie(alias=COOKIE)] = "",
+        cookie: Annotated[str, Cookie(alias=cookie_name)] = "",
     ) -> Response:
         found = site.known(request, lambda: store.invitation(invitation))
         # The form brings the secret of who will have joined: sent again, since the answer was lost, it joins once.
@@ -129,21 +128,21 @@ def _add_entrances(app: FastAPI, site: Site) -> None:
         except ClosedError as error:
             words = f"{error} If it was you who used it, go on where you began, or with the link shown there for that."
             raise Refused(410, "This invitation is closed", words) from None
-        return site.enter(COOKIE, secret, "/study")
+        return site.enter(cookie_name, secret, "/study")
 
     @app.get("/r/{secret}")
     def return_(request: Request, secret: str) -> Response:
         site.known(request, lambda: store.annotator(secret))
-        return site.enter(COOKIE, secret, "/study")
+        return site.enter(cookie_name, secret, "/study")
 
 
 # -- answering -------------------------------------------------------------------------------------------------------
 
 
 def _add_study(app: FastAPI, site: Site) -> None:
-    store, study = site.store, site.store.study
+    store, study, cookie_name = site.store, site.store.study, site.cookie("annotator")
 
-    def annotator(secret: Annotated[str, Cookie(alias=COOKIE)] = "") -> Annotator:
+    def annotator(secret: Annotated[str, Cookie(alias=cookie_name)] = "") -> Annotator:
         if (found := store.annotator(secret)) is None:
             raise Refused(403, "Who are you?", "Open the link from your invitation, or your link to go on elsewhere.")
         return found
@@ -191,5 +190,5 @@ def _add_study(app: FastAPI, site: Site) -> None:
         return RedirectResponse("/study", 303)
 
     @app.get("/elsewhere")
-    def elsewhere(who: Someone, secret: Annotated[str, Cookie(alias=COOKIE)] = "") -> Response:
+    def elsewhere(who: Someone, secret: Annotated[str, Cookie(alias=cookie_name)] = "") -> Response:
         return site.page("elsewhere", link=f"{site.url}/r/{secret}")

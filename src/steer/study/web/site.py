@@ -47,6 +47,10 @@ class Site:
         self._pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         self._pages.globals |= {"title": self.store.study.title, "notice": self.notice}
 
+    def cookie(self, whose: str) -> str:
+        """The name of a cookie. Browsers keep those of all ports of a host together, so it tells the study."""
+        return f"steer_{whose}_{self.store.study.digest[:8]}"
+
     @property
     def secure(self) -> bool:
         return urlsplit(self.url).scheme == "https"
