@@ -1,6 +1,6 @@
 """A study from sets of texts: which pairs are shown.
 
-read the sets -> match -> draw pairs of each comparison -> gold pairs for attention
+    read the sets -> match -> draw pairs of each comparison -> gold pairs for attention
 """
 
 import re
@@ -60,7 +60,7 @@ def create(
         if {normalise(r.text) for r in one.records} == {normalise(r.text) for r in other.records}:
             say(f"warning: {one.set.name} and {other.set.name} hold the same texts")
     made: list[Pair] = []
-    # Who meets a text again knows that it is of the set that all others are held against.
+    # A text that is met again gives itself away as of the set that all others are held against.
     used: Counter[tuple[str, str]] = Counter()
     for first, second in comparisons(list(by_name), against):
         drawn = _pairs(by_name[first], by_name[second], columns, pairs, random, used)
