@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from scripted import Reply, serving
 
 from steer.cli import main
-from steer.records import write_json, write_jsonl
+from steer.config import Settings
+from steer.records import write_json, write_jsonl, write_text
 from steer.study.plan import Study
 from steer.study.store import Store
 
@@ -69,6 +71,38 @@ def test_from_two_files_to_a_page(capsys, tmp_path):
     assert json.loads(out)["design"]["annotator_sd"] > 0
 
 
+def test_scores_are_told_in_the_report_of_their_run(capsys, tmp_path, monkeypatch):
+    steer(capsys, *CREATE)
+    voted(tmp_path)
+    run = tmp_path / "run"
+    task = {"data": "notes.jsonl", "instruction": "Write a note.", "example": "{text}"}
+    write_text(run / "config.yaml", Settings.model_validate({"task": task}).to_yaml())
+    write_json(run / "manifest.json", {})
+    (tmp_path / "s").rename(run / "study")
+    (run / "report.html").write_text("an older one")
+    code, out, _ = steer(capsys, "score", "run")
+    assert code == 0
+    assert out.splitlines()[-1] == "report: run/report.html"
+    assert 'href="study/study.html"' in (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    monkeypatch.chdir(run / "study")
+    assert steer(capsys, "score", ".", "--json")[0] == 0
+    assert (run / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("name", "beside"), [("s", "manifest.json"), ("study", "notes.json")])
+def test_scores_of_no_run_are_in_no_report(capsys, tmp_path, name, beside):
+    """Of a folder that its report would not look into; and beside what is no run."""
+    steer(capsys, *CREATE)
+    voted(tmp_path)
+    (tmp_path / "s").rename(tmp_path / name)
+    (tmp_path / "config.yaml").write_text("of something else: true")
+    write_json(tmp_path / beside, {})
+    code, out, _ = steer(capsys, "score", name)
+    assert (code, "report" in out) == (0, False)
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_judge_is_told_its_cost_first_and_is_one_more_group(capsys, tmp_path):
     steer(capsys, *CREATE)
     code, out, _ = steer(capsys, "judge", "s", "model:steer-nano", "--dry-run")
@@ -81,6 +115,32 @@ def test_a_judge_is_told_its_cost_first_and_is_one_more_group(capsys, tmp_path):
     code, out, _ = steer(capsys, "score", "s", "--json")
     assert {(group["name"], group["kind"]) for group in json.loads(out)["groups"]} == {("nano", "judge")}
     assert json.loads(out)["judges"][0]["name"] == "nano"
+
+
+def test_a_judge_that_cannot_be_read_is_a_failure(capsys):
+    steer(capsys, *CREATE)
+    with serving() as server:
+        server.always = Reply(200, {"choices": [{"message": {"content": ""}}]})
+        code, out, _ = steer(capsys, "judge", "s", f"openai:m@{server.url}")
+    assert code == 1
+    assert "answers could be read, as in an empty answer; more --max-tokens may help, or a model that chats" in out
+
+
+def test_an_endpoint_is_waited_for_as_long_as_was_said(capsys, monkeypatch):
+    asked = []
+
+    def noted(study, where, judge, **_):
+        asked.append(judge)
+        raise ValueError("not now")
+
+    monkeypatch.setattr("steer.study.judge.judge", noted)
+    steer(capsys, *CREATE)
+    for words in (["--timeout", "2.5"], []):
+        steer(capsys, "judge", "s", "openai:m@http://localhost:1/v1", *words)
+    assert [judge.server.timeout for judge in asked] == [2.5, 60]
+    for wrong in ("0", "-1", "nan", "inf"):
+        code, _, err = steer(capsys, "judge", "s", "openai:m", "--timeout", wrong)
+        assert (code, "expected seconds, more than 0" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +156,8 @@ def test_a_judge_is_told_its_cost_first_and_is_one_more_group(capsys, tmp_path):
         (["serve", "."], 1, ". is no study: it holds no study.json"),
         (["judge", ".", "gpt"], 1, ". is no study"),
         (["size", "--rate", "0.4"], 1, "expect one above 0.5"),
+        (["size", "--rate", "0.96"], 1, "room for 0 to 0.08 ties, not 0.1: name fewer with --ties"),
+        (["size", "--rate", "0.97", "--ties", "0"], 1, "name smaller ones with --annotator-sd and --pair-sd"),
         (["size", "--annotators", "3", "--per-pair", "5"], 1, "3 annotators, 5 of whom see each pair"),
         (["score", "s", "--atention", "1"], 2, "steer study score --help"),
     ],

@@ -4,11 +4,11 @@ import csv
 import io
 import json
 import re
-from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
 
 import pytest
+from pages import Page
 
 from steer.config import Settings
 from steer.records import write_json, write_text
@@ -24,8 +24,10 @@ from steer.report.study.rows import Interval, Row
 from steer.report.study.tables import agreement_table, annotators_table, judges_table, votes_table
 from steer.report.study.verdict import cautions, relation, verdict
 from steer.report.study.voted import Voted
+from steer.report.study.words import marked
 from steer.study.plan import Entry, Pair, Question, Study, TextSet
 from steer.study.score import score
+from steer.study.score.rates import stars
 from steer.study.votes import Vote
 
 ONE = (Question(name="creative", asks="Which is more creative?"),)
@@ -89,40 +91,6 @@ def said(study: Voted) -> str:
         " ".join(f"{one.words}: {one.numbers}" if one.numbers else one.words for one in paragraph)
         for paragraph in verdict(study)
     )
-
-
-class Page(HTMLParser):
-    """Tags with attributes, and the text; fails on tags that are not closed in order."""
-
-    VOID = frozenset({"meta", "link", "br", "wbr"})
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        assert not self.open
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.text += data
-
-    def all(self, name: str) -> list[str]:
-        return [attributes[name] or "" for _, attributes in self.tags if name in attributes]
 
 
 # -- the verdict: one comparison -------------------------------------------------------------------------------------
@@ -221,12 +189,34 @@ def test_a_judge_is_not_blamed_for_being_one(tmp_path):
 
 
 def test_a_test_that_has_just_found_it_is_a_hint(tmp_path):
-    """One-sided at .05 finds what the two-sided 95% interval does not."""
+    """At .025 on either side it finds what an interval of a higher level, or of another kind, does not."""
     row = {"a": "s", "b": "n", "question": "creative", "group": "general", "wins": 60, "losses": 40}
-    row |= {"win_rate": {"value": 0.6, "low": 0.49, "high": 0.7}, "p": 0.03, "adjusted_p": 0.03, "stars": "*"}
+    row |= {"win_rate": {"value": 0.6, "low": 0.49, "high": 0.7}, "p": 0.02, "adjusted_p": 0.02, "stars": "*"}
     study = found(tmp_path, planned(), votes(planned(), "general", 2, 0.8), rows=[row])
     assert any(words.endswith("read it as a hint.") for words in cautions(study))
     assert not cautions(simple(tmp_path / "sure", 0.8))
+
+
+def row_of(p: float, rate: float = 0.6) -> Row:
+    """p: for the first set; that for the second is the rest of it, as of one comparison."""
+    return Row("s", "n", "q", "g", Interval(rate), adjusted=p, less=1 - p, stars=stars(p))
+
+
+def test_a_preference_is_told_by_two_tests_that_share_the_level():
+    """Of a null, whose p is as likely anywhere, .05 in all; each test alone, as stars are, takes .05."""
+    ps = [(i + 0.5) / 1000 for i in range(1000)]
+    told = [row_of(p).standing for p in ps]
+    assert (told.count("more"), told.count("less"), told.count("alike")) == (25, 25, 950)
+    assert sum(marked(row_of(p)).startswith("*") for p in ps) == sum(marked(row_of(p)) == "▼" for p in ps) == 50
+
+
+def test_the_page_says_at_which_level_a_preference_is_told(tmp_path):
+    study = simple(tmp_path, 0.8)
+    assert "p below .025 for the one set or for the other" in about(study)
+    assert "takes each at .025, which together is .05" in method(study)["test"]
+    (words,) = [one for one in limits(study) if "a test of its own" in one]
+    assert "at .025" in words
+    assert words.endswith("in up to one of twenty cases.")
 
 
 def test_relations_of_what_has_no_test():

@@ -17,6 +17,7 @@ from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandl
 
 OPENAI = "https://api.openai.com/v1"
 WAITS = (1, 2, 4, 8, 16, 32)  # seconds before a server is asked again; together the minute its limits are counted by
+TIMEOUT = 60.0  # seconds until a request has failed
 SAID = 300  # characters of what a server says that are passed on
 LONGEST = 60  # seconds that a server may ask for
 JITTER = 0.1  # of a wait, so that who was turned away together does not come back together
@@ -39,7 +40,7 @@ class Server:
     """
 
     url: str = OPENAI
-    timeout: float = 60.0
+    timeout: float = TIMEOUT
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
     waits: tuple[float, ...] = WAITS
 

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from steer.study.plan import Entry, Pair, Study, TextSet
+from steer.study.score.rates import Answers
 from steer.study.store import Annotator, Place, Store
 
 # Words that stand on no page by themselves: where one is found, it has leaked.
@@ -56,6 +57,11 @@ def answer(store: Store, annotator: Annotator, chosen: Place = "first") -> bool:
     step = store.progress(annotator.number).step
     assert step
     return store.vote(annotator.number, step.number, step.attempt, chosen, 2.0)
+
+
+def swapped(answers: Answers) -> Answers:
+    """The same votes with A called B, and B called A."""
+    return Answers(answers.annotators, answers.items, 1 - answers.values)
 
 
 def bytes_of(folder: Path) -> bytes:

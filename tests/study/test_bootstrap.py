@@ -6,6 +6,7 @@ from math import isnan
 
 import numpy as np
 import pytest
+from sample import swapped
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
@@ -94,7 +95,7 @@ def test_few_clusters_of_one_size_are_corrected_as_in_the_books():
 
 @pytest.mark.parametrize("answers", [CROSSED, UNEVEN], ids=["crossed", "uneven"])
 def test_a_and_b_the_other_way_mirror_everything(answers):
-    one, other = preference(answers), preference(answers.swapped)
+    one, other = preference(answers), preference(swapped(answers))
     assert other.rate.value == pytest.approx(1 - one.rate.value)
     assert (other.rate.low, other.rate.high) == pytest.approx((1 - one.rate.high, 1 - one.rate.low))
     assert other.rate.p == pytest.approx(1 - one.rate.p)

@@ -329,8 +329,19 @@ def test_no_page_has_barriers(short, person, device, scheme):
     look("consent with an error")
     begin(agree=True)
     look("first question")
+    page.goto(invitation)
+    look("who it is")
+    with someone.next():
+        page.click("a.main")
+    old = someone.context.new_page()
+    old.goto(f"{short.home}/study")
     someone.press("1")
     look("second question")
+    with someone.next(old):
+        old.click("[data-key='2']")
+    page.goto(old.url)
+    assert page.is_visible(".kept")
+    look("second question, and the first answer stands")
     someone.press("2")
     look("thanks")
     page.goto(f"{short.home}/elsewhere")
@@ -353,7 +364,7 @@ def test_no_page_has_barriers(short, person, device, scheme):
         page.click("text=Revoke >> nth=-1")
     look("overview, revoked")
     assert found == [], "\n".join(found)
-    headings = "Before Before Which Which Thank Go Who Nothing This Overview New Overview"
+    headings = "Before Before Which Is Which Which Thank Go Who Nothing This Overview New Overview"
     assert [title.split()[0] for title in looked] == headings.split()
 
 

@@ -12,7 +12,7 @@ from steer.records import Record, write_json, write_jsonl
 from steer.study.create import comparisons, create, gold_of, questions, write
 from steer.study.plan import Study, TextSet
 from steer.study.sources import Source, home, matched, read_sources
-from steer.study.store import Store
+from steer.study.store import ClosedError, Store
 from steer.task import Task
 
 
@@ -131,16 +131,43 @@ def test_questions():
 def test_a_study_that_has_begun_is_not_overwritten(tmp_path):
     first, second = (create([source("one", 40), source("two", 40)], "t", seed=seed) for seed in (1, 2))
     write(first, tmp_path)
-    write(second, tmp_path)  # nobody has voted
-    Store(tmp_path, second).close()
-    with pytest.raises(UsageError, match="holds another study, which has begun"):
-        write(first, tmp_path)
-    write(second, tmp_path)
-    (tmp_path / "study.json").unlink()
-    with pytest.raises(ValueError, match="holds votes of another study"):
-        write(first, tmp_path)
+    write(second, tmp_path)  # nobody has joined
+    store = Store(tmp_path, second)
+    store.join(store.invite("expert"))
+    store.close()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="is of another study, which people have begun: choose another folder"):
+            write(first, tmp_path)
+        assert not (tmp_path / "study.json").exists() or Study.read(tmp_path) == second
+        (tmp_path / "study.json").unlink(missing_ok=True)
     write(second, tmp_path)  # the same again brings it back
     assert Study.read(tmp_path) == second
+
+
+def test_a_study_that_a_judge_has_answered_is_not_overwritten(tmp_path):
+    first, second = (create([source("one", 40), source("two", 40)], "t", seed=seed) for seed in (1, 2))
+    write(first, tmp_path)
+    (tmp_path / "judges").mkdir()
+    write(first, tmp_path)
+    with pytest.raises(UsageError, match="holds another study, which has begun"):
+        write(second, tmp_path)
+
+
+def test_a_study_that_was_served_and_never_joined_is_made_anew_and_its_links_still_hold(tmp_path):
+    first, second = (create([source("one", 40), source("two", 40)], "t", seed=seed) for seed in (1, 2))
+    write(first, tmp_path)
+    serving = Store(tmp_path, first)
+    invitation = serving.invite("expert")
+    write(second, tmp_path)
+    with pytest.raises(ClosedError, match="being made anew"):
+        serving.join(invitation)  # or there would be answers to the old pairs
+    serving.close()
+    store = Store(tmp_path, Study.read(tmp_path))
+    annotator, _ = store.join(invitation)
+    assert store.progress(annotator.number).step.showing.pair in second.by_id
+    store.close()
+    with pytest.raises(ValueError, match="which people have begun"):
+        write(first, tmp_path)
 
 
 def test_gold_is_a_number_or_a_file(tmp_path):

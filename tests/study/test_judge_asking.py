@@ -1,8 +1,13 @@
 """What goes wrong while a judge is asked, what is asked twice, and what it costs."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 import warnings
 from dataclasses import replace
 
@@ -17,8 +22,8 @@ from steer.study.judge import (
     judge_of,
     prices,
 )
-from steer.study.judge.ask import asks
-from steer.study.judge.run import FAILURES
+from steer.study.judge.ask import Answer, asks
+from steer.study.judge.run import FAILURES, UNREADABLE
 from steer.study.plan import CREATIVE
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------
@@ -217,6 +222,40 @@ def test_answers_under_way_when_it_is_interrupted_are_kept_too(run, server, mode
     assert lines.count("\n") == facts["spent"]["questions"] == len(server.asked) == 4
 
 
+@pytest.mark.parametrize("hangs", [True, False], ids=["it hangs", "it fails and is waited for"])
+def test_ctrl_c_does_not_wait_for_the_server(hangs, server, tmp_path):
+    """Three answers, then none: they are kept, and the program ends at once."""
+    study, release = made_study(4), threading.Event()
+    study.write(tmp_path / "study")
+
+    def stuck(asked):
+        if not hangs:
+            return Reply(503)
+        release.wait(60)
+        return Reply(500)
+
+    server.script, server.always = [longer] * 3, stuck
+    command = [sys.executable, "-m", "steer", "study", "judge", str(tmp_path / "study"), f"openai:m@{server.url}"]
+    environment = {**os.environ, "STEER_CACHE": str(tmp_path / "cache")}
+    words = [*command, "--name", "m", "--workers", "2"]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as asking:
+        try:
+            due = time.monotonic() + 60
+            while len(server.asked) < 5 and time.monotonic() < due:
+                time.sleep(0.05)
+            assert len(server.asked) == 5
+            asking.send_signal(signal.SIGINT)
+            pressed = time.monotonic()
+            assert asking.wait(20) == 130
+            assert time.monotonic() - pressed < 5  # half a second, and what a slow machine takes to write and to end
+        finally:
+            release.set()
+            asking.kill()
+    lines, facts = written(tmp_path)
+    assert [json.loads(line)["answer"] for line in lines.splitlines()] == ["a"] * 3
+    assert (facts["answers"], facts["of"], facts["stopped"]) == (3, 16, "it was broken off")
+
+
 @pytest.mark.parametrize("left", ["all", "cache", "files"])
 def test_the_same_study_asked_again_asks_nothing(left, run, server, tmp_path):
     """From the cache, wherever the study lies; or from its own files, where the cache is gone."""
@@ -317,7 +356,46 @@ def test_many_workers_stay_within_the_budget(run, server, model):
 def test_what_could_not_be_read_is_shown(run, server):
     server.always = always("1, since it is longer")
     judged = run(made_study(1, questions=(CREATIVE,)))
-    assert "2 could not be read, as in '1, since it is longer'; more --max-tokens may help" in judged.lines()
+    assert (
+        "2 could not be read, as in '1, since it is longer'; more --max-tokens may help, or a model that chats"
+        in judged.lines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "example"), [("Hm.", "in 'Hm.'; more"), (" \n", "in an empty answer; more"), (None, "an empty answer")]
+)
+def test_a_judge_that_cannot_be_read_is_asked_no_more(said, example, run, server, tmp_path):
+    server.always = always(said)
+    judged = run(made_study(9))
+    assert len(server.asked) == UNREADABLE * 3
+    assert [row.answer for row in judged.rows] == ["undecided"] * UNREADABLE
+    assert f"stopped, as none of {UNREADABLE} answers could be read" in judged.stopped
+    assert example in judged.stopped
+    assert judged.stopped.endswith("more --max-tokens may help, or a model that chats")
+    assert written(tmp_path)[1]["stopped"] == judged.stopped
+
+
+def test_a_judge_that_can_be_read_now_and_then_is_asked_on(run, server):
+    server.script = [chat("A")] + [chat("Hm.")] * 999
+    judged = run(made_study(9))
+    assert (judged.stopped, len(judged.rows)) == ("", 36)
+    server.script = [chat("Hm.")] * 999
+    assert run(made_study(9)).stopped == ""  # it could be read the other day
+
+
+def test_that_nothing_could_be_read_is_told_where_nothing_is_left_to_ask(run, server):
+    server.always = always("Hm.")
+    assert run(made_study(3), workers=12).stopped.startswith("stopped, as none of 1")
+
+
+def test_texts_too_long_for_a_judge_say_nothing_of_the_rest(run, model):
+    class Short(EndpointJudge):
+        def answer(self, ask):
+            return Answer(None, "no answer: 9999 tokens to read, and the model holds 512")
+
+    judged = run(made_study(9), Short(model.model, model.name, model.server))
+    assert (judged.stopped, len(judged.rows)) == ("", 36)
 
 
 def test_a_budget_that_is_used_up_stops_the_work(run, server, tmp_path):

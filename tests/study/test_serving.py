@@ -247,12 +247,13 @@ def test_no_study_is_told(tmp_path, complaint):
 
 
 def test_the_votes_of_another_study_are_not_added_to(folder, complaint):
-    with served(folder):
-        pass
+    store = Store(folder, Study.read(folder))
+    store.join(store.invite("expert"))
+    store.close()
     sample.study(title="Another").write(folder)
     code, said = complaint("study", "serve", folder, "--port", "0")
     assert code == 1
-    assert said.endswith("holds votes of another study than study.json: choose another folder")
+    assert said.endswith("is of another study, which people have begun: choose another folder")
 
 
 def test_what_is_sent_in_parts_does_not_wait_for_a_receipt(folder):

@@ -8,13 +8,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import sample
 from sample import answer, bytes_of
 
 from steer.study.plan import Question
-from steer.study.store import FILE, HELD, Annotator, ClosedError, Store, fresh, hashed
+from steer.study.store import FILE, HELD, Annotator, ClosedError, HeldError, Place, Store, fresh, hashed
 from steer.study.votes import COLUMNS, as_csv, as_jsonl, exported
 
 ONE = (Question(name="better", asks="Which is better?"),)
@@ -101,6 +102,10 @@ def test_each_pair_goes_to_so_many_of_each_group_and_no_more(opened, pairs, anno
             had.update(given)
             assert max(had[one] for one in ids) - min(had[one] for one in ids) <= 1
         assert had == dict.fromkeys(ids, annotators)
+        with pytest.raises(HeldError):
+            joined(store, group)
+        for annotator, _ in store.annotators():
+            finish(store, annotator)
         with pytest.raises(ClosedError, match="all the answers it needs from your group"):
             joined(store, group)
     assert store.invitations()[-1].used == 0  # who could not join has taken no seat
@@ -113,7 +118,7 @@ def test_pairs_of_who_left_are_given_to_others_but_not_those_they_answered(opene
     assert answer(store, left)
     assert answer(store, left)
     clock.forward(HELD - 1)
-    with pytest.raises(ClosedError):
+    with pytest.raises(HeldError, match="is with others just now"):
         joined(store)
     clock.forward(1)
     other = joined(store)
@@ -151,9 +156,10 @@ def test_a_pair_whose_answer_was_taken_back_is_not_answered(opened, clock):
 def test_who_answered_everything_holds_it_for_good(opened, clock):
     store = opened(sample.study(3, annotators=1))
     finish(store, joined(store))
-    clock.forward(1000 * HELD)
-    with pytest.raises(ClosedError):
-        joined(store)
+    for _ in range(2):
+        with pytest.raises(ClosedError, match="all the answers it needs"):
+            joined(store)
+        clock.forward(1000 * HELD)
 
 
 # -- answering ---------------------------------------------------------------------------------------------------------
@@ -201,6 +207,24 @@ def test_a_vote_that_comes_again_counts_once(opened):
     assert store.votes() == before
     assert len(before) == 1
     assert store.progress(annotator.number).step.number == 1
+
+
+def test_an_answer_contradicts_what_stands_of_its_question_and_not_itself(opened):
+    store = opened(sample.study())
+    annotator = joined(store).number
+
+    def contradicts(attempt: int) -> list[Place]:
+        return [place for place in get_args(Place) if store.contradicts(annotator, 0, attempt, place)]
+
+    assert contradicts(0) == []
+    store.vote(annotator, 0, 0, "first", 2.0)
+    assert contradicts(0) == ["second", "neither"]
+    store.undo(annotator, store.progress(annotator).last)
+    assert contradicts(0) == contradicts(1) == []  # it is asked again
+    store.vote(annotator, 0, 1, "second", 2.0)
+    assert contradicts(0) == ["second", "neither"]  # the first comes again, late
+    assert contradicts(1) == ["first", "neither"]
+    assert contradicts(2) == []
 
 
 def test_a_vote_sent_again_after_it_was_taken_back_does_not_count(opened):
@@ -298,8 +322,9 @@ def test_the_secrets_of_links_are_not_in_the_file(opened):
 
 def test_the_votes_of_another_study_are_refused(opened, clock):
     store = opened(sample.study())
+    joined(store)
     other = sample.study(prompt="One word more.")
-    with pytest.raises(ValueError, match=r"holds votes of another study than study\.json: choose another folder"):
+    with pytest.raises(ValueError, match=r"votes\.sqlite is of another study, which people have begun: choose another"):
         Store(folder_of(store), other, clock)
     Store(folder_of(store), store.study, clock).close()
 

@@ -7,7 +7,7 @@ import sample
 from visiting import ADMIN, KEYS, URL, Browser, seen, wrong
 
 from steer.study.plan import CREATIVE, PLAUSIBLE
-from steer.study.store import hashed
+from steer.study.store import HELD, hashed
 
 # -- the whole study ---------------------------------------------------------------------------------------------------
 
@@ -54,6 +54,37 @@ def test_undo_leads_back_to_the_question_and_its_new_answer_counts(site, annotat
         annotator.undo()
     page = annotator.get("/study")
     assert "/undo" not in page.forms  # nothing is left
+    assert site.store.votes() == []
+
+
+KEPT = "you had answered its question already. Your earlier answer stands"
+
+
+def test_another_answer_to_what_was_answered_is_told_not_to_count(site, annotator):
+    form = annotator.get("/study").forms["/answer"]
+    for key, told in (("1", False), ("1", False), ("2", True), ("0", True)):  # the first, and again, count alike
+        page = annotator.get(annotator.send(form, answer=form.buttons[key]).headers["location"])
+        assert (KEPT in page.words) == told
+    assert [vote.winner == vote.first for vote in site.store.votes()] == [True]
+    annotator.press("2")
+    assert KEPT not in annotator.get("/study").words
+
+
+def test_another_answer_is_told_not_to_count_at_the_end_too(sited):
+    site = sited(sample.study(1, gold=0, repeats=0, questions=(CREATIVE,)))
+    browser = Browser(site).join(site.store.invite("expert"))
+    form = browser.get("/study").forms["/answer"]
+    browser.press("1")
+    page = browser.get(browser.send(form, answer=form.buttons["2"]).headers["location"])
+    assert KEPT in page.words
+    assert "Thank you" in page.words
+
+
+def test_an_answer_to_what_is_asked_anew_is_not_said_to_stand(site, annotator):
+    form = annotator.get("/study").forms["/answer"]
+    annotator.press("1")
+    annotator.undo()
+    assert annotator.send(form, answer=form.buttons["2"]).headers["location"] == "/study"
     assert site.store.votes() == []
 
 
@@ -148,12 +179,55 @@ def test_who_opens_their_link_again_goes_on_and_takes_no_second_seat(site):
     form = browser.get(f"/i/{invitation}").forms[f"/i/{invitation}"]
     browser.send(form, agree="yes")
     browser.press("1")
-    assert browser.ask("GET", f"/i/{invitation}").headers["location"] == "/study"
+    page = browser.get(f"/i/{invitation}")
+    assert (page.forms, page.links) == ({}, ["/study", f"/i/{invitation}?as=another"])
     again = browser.send(form, agree="yes")  # from a page in another tab
     assert (again.status_code, again.headers["location"]) == (303, "/study")
     assert "set-cookie" not in again.headers
     assert site.store.progress(1).done == 1
     assert len(site.store.annotators()) == 1
+
+
+def test_somebody_else_before_the_same_computer_joins_as_themselves(site):
+    invitation = site.store.invite("expert", 2)
+    browser = Browser(site).join(invitation)
+    first = browser.secret
+    browser.press("1")
+    form = browser.get(f"/i/{invitation}?as=another").forms[f"/i/{invitation}"]
+    missed = sample.Page(browser.send(form).text).forms[form.action]  # the box was not ticked
+    for sent in (missed, missed, form):  # twice, and from a page in another tab: one seat
+        assert browser.send(sent, agree="yes").headers["location"] == "/study"
+    assert browser.secret != first
+    browser.press("1")
+    assert [vote.annotator for vote in site.store.votes()] == ["1", "2"]
+    assert Browser(site).ask("GET", "/study", headers=browser.cookie(first)).status_code == 200
+
+
+def test_who_is_somebody_else_needs_a_seat(site):
+    for close in (lambda: None, lambda: site.store.revoke(2)):
+        invitation = site.store.invite("expert", 1 + len(site.store.invitations()))
+        browser = Browser(site).join(invitation)
+        close()
+        page = browser.get(f"/i/{invitation}")
+        assert page.links == ["/study"]
+        assert "ask for an invitation of your own" in page.words
+        form = browser.get(f"/i/{invitation}?as=another").forms[f"/i/{invitation}"]
+        assert browser.send(form, agree="yes").status_code == 410
+    assert len(site.store.annotators()) == 2
+
+
+def test_where_all_is_with_others_it_says_to_come_back(sited, clock):
+    site = sited(sample.study(annotators=1))
+    Browser(site).join(site.store.invite("expert"))
+    late, invitation = Browser(site), site.store.invite("expert")
+    form = late.get(f"/i/{invitation}").forms[f"/i/{invitation}"]
+    answer = late.send(form, agree="yes")
+    assert answer.status_code == 503
+    words = sample.Page(answer.text).words
+    assert "with others just now. Please come back later" in words
+    assert "all the answers it needs" not in words
+    clock.forward(HELD)
+    assert late.send(form, agree="yes").headers["location"] == "/study"
 
 
 def test_who_was_here_before_joins_by_another_link_as_someone_else(site):

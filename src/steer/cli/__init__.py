@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Synthetic text by guided decoding: pulled towards your texts, pushed away from what exists already.",
 )
+RESUMED = (["run"], ["finetune"], ["generate"], ["compare"], ["tune"], ["study", "judge"])
 for command in (run, finetune, generate, evaluate, explain, replay, report, compare, tune):
     app.command()(command)
 app.add_typer(study, name="study")
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None, exit: Callable[[int], Any] = sys.ex
         typer.echo("stopped", err=True)
         return exit(130)
     except KeyboardInterrupt:
-        resumed = given[:1] and given[0] in ("run", "finetune", "generate", "compare", "tune")
+        resumed = any(given[: len(command)] == command for command in RESUMED)
         typer.echo("stopped; the same command goes on from here" if resumed else "stopped", err=True)
         return exit(130)
     except Exception as error:

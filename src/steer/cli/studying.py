@@ -121,6 +121,7 @@ def judge(
     ] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="the most to be spent, in the same money")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="of an answer; models that reason first need hundreds")] = 16,
+    timeout: Annotated[float, typer.Option(help="of a request to an endpoint, in seconds")] = 60,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only what would be asked, and what it costs")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
@@ -136,7 +137,8 @@ def judge(
     from steer.study.plan import Study, study_folder
 
     where = study_folder(folder)
-    study, who, paid = Study.read(where), judge_of(judge, label=name, max_tokens=max_tokens), prices(price)
+    study, paid = Study.read(where), prices(price)
+    who = judge_of(judge, label=name, max_tokens=max_tokens, timeout=timeout)
     plan = estimate(study, who, folder=where, price=paid)
     if dry_run:
         emit(asdict(plan), as_json, str(plan))
@@ -167,7 +169,7 @@ def size(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """How many votes a study needs."""
+    """How many votes a study needs, for a one-sided p below .05."""
     set_verbose(verbose)
     from dataclasses import asdict
 
@@ -203,9 +205,10 @@ def score(
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """What the votes say: win rates, tests, rankings, agreement; and a page of it."""
+    """What the votes say: win rates, tests, rankings, agreement; a page of it, and the report of the run anew."""
     set_verbose(verbose)
-    from steer.report.study import write_study
+    from steer.report import write_report
+    from steer.report.study import run_of_study, write_study
     from steer.study.plan import study_folder
     from steer.study.scored import scored, write
     from steer.terminal import study_table
@@ -213,8 +216,12 @@ def score(
     where = study_folder(folder)
     result = write(where, scored(where, attention, level))
     page = write_study(where)
+    run = run_of_study(where)
+    report = write_report(run) if run else None  # which tells of the study, too
     if as_json:
         emit(result, True, "")
     else:
         study_table(result)
         typer.echo(f"votes:  {where / 'votes.csv'}\nscores: {where / 'scores.json'}\npage:   {page}")
+        if report:
+            typer.echo(f"report: {report}")

@@ -93,13 +93,13 @@ def questions(given: Sequence[str]) -> dict[str, Any]:
 
 
 def write(study: Study, folder: Path) -> Path:
-    """Write study.json. Raises UsageError where the folder holds another study that has begun."""
-    votes = folder / VOTES
-    if (folder / FILE).is_file() and Study.read(folder).digest != study.digest:
-        if votes.exists() or (folder / "judges").exists():
-            raise UsageError(f"{folder} holds another study, which has begun: choose another --out")
-    elif votes.exists():
-        Store(folder, study).close()  # which refuses the votes of another
+    """Write study.json. Raises ValueError where the folder holds another study that has begun: one that a judge has
+    answered, or, as `Store` tells, somebody has joined."""
+    judged = (folder / "judges").exists()
+    if judged and (folder / FILE).is_file() and Study.read(folder).digest != study.digest:
+        raise UsageError(f"{folder} holds another study, which has begun: choose another --out")
+    if (folder / VOTES).exists():
+        Store(folder, study).close()
     return study.write(folder)
 
 

@@ -54,12 +54,14 @@ class Design:
             )
         if not 0 <= self.ties <= 2 * (1 - self.rate) + 1e-12:
             raise ValueError(
-                f"a rate of {self.rate} leaves room for 0 to {2 * (1 - self.rate):.2f} ties, not {self.ties}"
+                f"a rate of {self.rate} leaves room for 0 to {2 * (1 - self.rate):.2f} ties, not {self.ties}: name "
+                "fewer with --ties (0.1 where it is not given)"
             )
         if min(self.annotator_sd, self.item_sd) < 0 or self.noise < 0:
             raise ValueError(
                 f"standard deviations {self.annotator_sd} and {self.item_sd}: none is negative, and their squares add "
-                f"up to no more than the variance of a vote, {self.vote:.3f}"
+                f"up to no more than the variance of a vote, {self.vote:.3f}: name smaller ones with "
+                "--annotator-sd and --pair-sd (0.1 and 0.15 where they are not given)"
             )
 
     @property

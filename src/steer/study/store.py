@@ -5,11 +5,12 @@ since 1970; files that leave the store have them in UTC.
 """
 
 import hashlib
+import math
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,6 +49,10 @@ ANNOTATOR = "SELECT number, team, invitation FROM annotators"
 
 class ClosedError(ValueError):
     """An invitation that cannot be used: it is unknown, used or revoked, or the study has all the votes it wants."""
+
+
+class HeldError(ClosedError):
+    """An invitation that cannot be used just now: all that is left to be answered is held for others."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,11 @@ class Progress:
     last: int | None
 
 
+def _winner(first: str, chosen: Place) -> str:
+    """first: the side that stood first."""
+    return {"first": first, "second": "b" if first == "a" else "a", "neither": "tie"}[chosen]
+
+
 def fresh() -> str:
     """A secret for a link or a cookie."""
     return secrets.token_urlsafe(BYTES)
@@ -107,7 +117,8 @@ class Store:
     """The votes of a study; threads may share it, and processes its file.
 
     One connection and one lock: writers wait for each other in turn, where SQLite's own would sleep and try again.
-    Raises ValueError where the file holds votes of another study, or is damaged.
+    A file in which nobody has joined another study is taken over with its invitations, whose links still hold.
+    Raises ValueError where somebody has, or where it is damaged.
     """
 
     def __init__(self, folder: Path, study: Study, now: Callable[[], float] = time.time) -> None:
@@ -120,8 +131,8 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.executescript(SCHEMA)
-            if self.fact("study", lambda: study.digest.encode()) != study.digest.encode():
-                raise ValueError(f"{folder / FILE} holds votes of another study than study.json: choose another folder")
+            if not self._of_this_study():
+                raise ValueError(f"{folder / FILE} is of another study, which people have begun: choose another folder")
         except sqlite3.DatabaseError as error:
             self.close()
             raise ValueError(f"{folder / FILE} cannot be read: {error}") from None
@@ -131,6 +142,15 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+
+    def _of_this_study(self) -> bool:
+        """Whether the file is, or now has become, this study's."""
+        digest = self.study.digest.encode()
+        if self.fact("study", lambda: digest) == digest:
+            return True
+        query = "UPDATE facts SET value = ? WHERE name = 'study' AND NOT EXISTS (SELECT 1 FROM annotators)"
+        with self._writing() as db:
+            return db.execute(query, (digest,)).rowcount == 1
 
     def fact(self, name: str, made: Callable[[], bytes]) -> bytes:
         """What is kept under a name, made the first time."""
@@ -197,10 +217,14 @@ class Store:
             ).fetchone()
             if row is None or row[3] is not None:
                 raise ClosedError("This invitation is not valid.")
+            if db.execute("SELECT value FROM facts WHERE name = 'study'").fetchone()[0] != self.study.digest.encode():
+                raise ClosedError("This study is being made anew.")  # while this server still had the old one
             number, group, seats, _ = row
             if db.execute("SELECT count(*) FROM annotators WHERE invitation = ?", (number,)).fetchone()[0] >= seats:
                 raise ClosedError("This invitation has been used.")
             pairs = self._wanting(db, group)
+            if not pairs and self._lacking(self._had(db, group, math.inf)):
+                raise HeldError("All that is left to be answered is with others just now.")
             if not pairs:
                 raise ClosedError("This study has all the answers it needs from your group.")
             values = (hashed(secret), number, group, self._now())
@@ -214,10 +238,16 @@ class Store:
         return annotator, secret
 
     def _wanting(self, db: sqlite3.Connection, group: str) -> list[Pair]:
-        """The pairs for the next annotator of a group: those that the fewest have, and none that enough have.
+        """The pairs for the next annotator of a group: those that the fewest have, and none that enough have."""
+        had = self._had(db, group, self._now() - HELD)
+        wanting = self._lacking(had)
+        # Those at the end of the list must not always be the ones that are left over.
+        by_chance = {pair.id: hashed(f"{self.study.digest} {sum(had.values())} {pair.id}") for pair in wanting}
+        wanting.sort(key=lambda pair: (had.get(pair.id, 0), by_chance[pair.id]))
+        return wanting[: self.study.per_annotator]
 
-        A pair is had by who has answered all about it, and by who may yet: those who were here within HELD seconds.
-        """
+    def _had(self, db: sqlite3.Connection, group: str, since: float) -> dict[str, int]:
+        """Pair -> how many of a group have it: who answered all about it, and who may yet, having been here since."""
         query = """
             SELECT s.pair, count(*) FROM showings s JOIN annotators a ON a.number = s.annotator
             WHERE a.team = ? AND NOT s.again AND (
@@ -226,12 +256,10 @@ class Store:
                     AND v.step / ? = s.place) = ?)
             GROUP BY s.pair"""
         questions = len(self.study.questions)
-        had = dict(db.execute(query, (group, self._now() - HELD, questions, questions)).fetchall())
-        wanting = [pair for pair in self.study.asked if had.get(pair.id, 0) < self.study.annotators]
-        # Those at the end of the list must not always be the ones that are left over.
-        by_chance = {pair.id: hashed(f"{self.study.digest} {sum(had.values())} {pair.id}") for pair in wanting}
-        wanting.sort(key=lambda pair: (had.get(pair.id, 0), by_chance[pair.id]))
-        return wanting[: self.study.per_annotator]
+        return dict(db.execute(query, (group, since, questions, questions)).fetchall())
+
+    def _lacking(self, had: Mapping[str, int]) -> list[Pair]:
+        return [pair for pair in self.study.asked if had.get(pair.id, 0) < self.study.annotators]
 
     def annotator(self, secret: str) -> Annotator | None:
         rows = self._rows(f"{ANNOTATOR} WHERE hash = ?", hashed(secret))
@@ -275,9 +303,22 @@ class Store:
             row = db.execute(
                 "SELECT first FROM showings WHERE annotator = ? AND place = ?", (annotator, place)
             ).fetchone()
-            winner = {"first": row[0], "second": "b" if row[0] == "a" else "a", "neither": "tie"}[chosen]
+            winner = _winner(row[0], chosen)
             values = (annotator, step, winner, round(seconds, 3), self._now(), attempt, annotator, step)
             return db.execute(query, values).rowcount == 1
+
+    def contradicts(self, annotator: int, step: int, attempt: int, chosen: Place) -> bool:
+        """Whether an answer is not the one that was stored of its attempt, where the step has one that stands.
+
+        What merely comes twice is the same answer.
+        """
+        query = """
+            SELECT v.winner, v.undone IS NULL, s.first FROM votes v
+            JOIN showings s ON s.annotator = v.annotator AND s.place = v.step / ?
+            WHERE v.annotator = ? AND v.step = ? ORDER BY v.number"""
+        rows = self._rows(query, len(self.study.questions), annotator, step)
+        other = any(winner != _winner(first, chosen) for winner, _, first in rows[attempt : attempt + 1])
+        return other and any(stands for _, stands, _ in rows)
 
     def undo(self, annotator: int, vote: int) -> bool:
         """Take back an annotator's last answer, and no other; whether it was."""

@@ -31,7 +31,7 @@ from steer.report.study.voted import SCORES, Voted
 from steer.report.study.words import called, name
 from steer.report.templates import clean, render
 
-PAGE = "study.html"
+PAGE, STUDY = "study.html", "study"  # the second: the folder in a run
 PICTURES = ("winrates*.svg", "gamma-*.svg", "eta-*.svg", "heat-*.svg", "strengths-*.svg")
 LINES = 24  # of a table that is not folded away
 
@@ -111,9 +111,17 @@ class InRun:
     page: str | None
 
 
+def run_of_study(folder: Path) -> Path | None:
+    """The run whose report tells of this study; None where there is none."""
+    for place in (folder, folder.resolve()):
+        if place.name == STUDY and all((place.parent / name).is_file() for name in ("config.yaml", "manifest.json")):
+            return place.parent
+    return None
+
+
 def study_of_run(folder: Path) -> InRun | None:
     """Of a run's folder; None where it has no study with scores."""
-    study = folder / "study"
+    study = folder / STUDY
     if not (study / SCORES).is_file():
         return None
     found = Voted.read(study)

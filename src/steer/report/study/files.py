@@ -85,7 +85,7 @@ def _body(found: Voted, groups: Sequence[Group]) -> list[str]:
 def _rate(row: Row | None) -> str:
     if row is None or not row.rate.known:
         return "--"
-    down = r"$^{\downarrow}$" if row.standing == "less" else ""
+    down = r"$^{\downarrow}$" if row.down else ""
     stars = f"$^{{{row.stars.replace('*', chr(92) + 'ast')}}}$" if row.stars else down
     return f"{100 * row.rate.value:.1f}{stars}"
 

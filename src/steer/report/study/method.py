@@ -24,8 +24,8 @@ def about(found: Voted) -> str:
     return (
         f"{capitalised(joined(asked)) or 'Nobody'} {many} shown pairs of texts, one from each of two sets, without a "
         "word on where they come from, and chose. A win rate is the share of votes for the first set, a tie counting "
-        f"half; 50% is no preference. {_whom(found)} Only what is beyond chance counts as a preference: p below .05, "
-        "corrected for the number of comparisons."
+        f"half; 50% is no preference. {_whom(found)} Only what is beyond chance counts as a preference: p below .025 "
+        "for the one set or for the other, corrected for the number of comparisons."
     )
 
 
@@ -63,7 +63,9 @@ def method(found: Voted) -> dict[str, str]:
         "ties": "“no difference” was an answer, and counts half" if found.ties else "“no difference” was no answer",
         "test": "one-sided; its null is that the win rate is one half or less, so that a small p speaks for the first "
         "set. (The STEER paper prints its null the other way round.) Whether the second set is preferred is asked by "
-        "the same test with the sets exchanged",
+        "the same test with the sets exchanged. The verdict takes each at .025, which "
+        "together is .05; stars and ▼ are of one test alone, as in the paper, so that * may stand where the verdict "
+        "cannot tell",
         "correction": "Holm's, over all comparisons of one question and group",
         "interval": f"{level(found)}; the votes of one annotator go together, and so do those on one pair. What "
         "annotators, pairs and single votes add is taken one by one and put into a Wilson interval with Student's t. "
@@ -104,8 +106,8 @@ def limits(found: Voted) -> list[str]:
         "A win says that a text is liked better, and nothing of whether the set is true to life, varied or copied: the "
         "report of the run and the page of the comparison tell that.",
         "“It cannot be told” is said of these votes; it does not mean “no difference”.",
-        "Each of two sets may turn out to be the preferred one, with a test of its own at .05: where people have no "
-        "preference at all, one is told in up to one of ten cases.",
+        "Each of two sets may turn out to be the preferred one, with a test of its own at .025: where people have no "
+        "preference at all, one is told in up to one of twenty cases.",
     ]
     if 0 < people < FEW_PEOPLE:
         said.append(f"There were {plural(people, 'annotator')}: how far annotators differ is hardly known from so few.")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from steer.report.readings import ALARM
 
+EACH = ALARM / 2  # of either test, since a false alarm may come from both
 # How the first set stands to the second: only what is beyond chance counts. "unknown": there is no test of it.
 Standing = Literal["more", "less", "alike", "unknown"]
 Sets = tuple[str, str]
@@ -105,7 +106,12 @@ class Row:
     def standing(self) -> Standing:
         if isnan(self.adjusted) or not self.rate.known:
             return "unknown"
-        return "more" if self.adjusted < ALARM else "less" if self.less < ALARM else "alike"
+        return "more" if self.adjusted < EACH else "less" if self.less < EACH else "alike"
+
+    @property
+    def down(self) -> bool:
+        """What a star is, for the other side: of one test alone, as in the paper, where a standing is of two."""
+        return self.less < ALARM
 
     @property
     def shown_p(self) -> float:

@@ -1,8 +1,9 @@
 """The verdict of a study: for each question who preferred what, by how much and how surely, and where people and judges
 differ.
 
-Only what is beyond chance counts: a one-sided p below .05, corrected over the comparisons of a question and group. The
-test is made both ways, so that a set which is preferred less is told as plainly as one which is preferred.
+Only what is beyond chance counts: a one-sided p below .025, corrected over the comparisons of a question and group. The
+test is made both ways, so that a set which is preferred less is told as plainly as one which is preferred; the two
+together raise a false alarm in .05 of cases.
 """
 
 from collections.abc import Sequence
@@ -241,8 +242,8 @@ def cautions(found: Voted) -> list[str]:
     narrow = [row for row in rows if row.standing in ("more", "less") and row.rate.low <= 0.5 <= row.rate.high]
     if narrow:
         said.append(
-            "Where an interval reaches 50% and a preference is told all the same, the test, which looks at one side "
-            "only, has just found it: read it as a hint."
+            "Where an interval reaches 50% and a preference is told all the same, the test has just found it: read it "
+            "as a hint."
         )
     if len(found.comparisons) > 1:
         said.append(

@@ -48,7 +48,7 @@ def told(of: Interval) -> str:
 
 def marked(row: Row) -> str:
     """Stars where the first set is preferred, as in the paper; a triangle where it is preferred less."""
-    return row.stars or "▼" * (row.standing == "less")
+    return row.stars or "▼" * row.down
 
 
 def p_of(row: Row) -> str:

@@ -6,12 +6,13 @@
 `ask` is what a judge is asked, `reading` what it meant; `remote` and `local` are the judges; `kept` is the cache.
 """
 
+import math
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from steer.config import UsageError
-from steer.endpoint import OPENAI, Server, parse
+from steer.endpoint import OPENAI, TIMEOUT, Server, parse
 from steer.study.judge.answers import Consistency, Row, consistency, judges, judges_votes, votes
 from steer.study.judge.ask import Answer, Ask, Judge
 from steer.study.judge.local import LocalJudge
@@ -42,25 +43,34 @@ __all__ = [
 
 
 def judge_of(
-    name: str, *, label: str = "", max_tokens: int = 16, device: str = "auto", dtype: str = "auto"
+    name: str,
+    *,
+    label: str = "",
+    max_tokens: int = 16,
+    timeout: float = TIMEOUT,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> EndpointJudge | LocalJudge:
     """The judge of "openai:MODEL[@URL]" or "model:FOLDER-OR-ID".
 
     label: who its votes are of, fit for a file; made of the model's name if not given. max_tokens: of an answer of an
-    endpoint. device, dtype: of a local model. Raises UsageError on what is neither.
+    endpoint. timeout: seconds until a request to one has failed. device, dtype: of a local model. Raises UsageError on
+    what is neither.
     """
     kind, _, rest = name.partition(":")
     if label and label != _label(label):
         raise UsageError(f"{label!r} is no name for a judge; expected letters and digits, such as {_label(label)}")
     if max_tokens < 1:
         raise UsageError(f"max_tokens {max_tokens}: expected at least 1")
+    if not 0 < timeout < math.inf:
+        raise UsageError(f"timeout {timeout:g}: expected seconds, more than 0")
     if kind == "openai":
         try:
             model, url = parse(name, rest)
         except ValueError as error:
             raise UsageError(str(error)) from None
         place = "" if url == OPENAI else f"-{urlsplit(url).netloc}"
-        return EndpointJudge(model, label or _label(model + place), Server(url), max_tokens)
+        return EndpointJudge(model, label or _label(model + place), Server(url, timeout), max_tokens)
     if kind == "model" and rest:
         folder = Path(rest).expanduser()
         return LocalJudge(rest, label or _label(folder.resolve().name if folder.is_dir() else rest), device, dtype)

@@ -4,7 +4,8 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from steer.study.plan import Study
 from steer.study.votes import Vote
 
 FAILURES = 5  # requests in a row, each tried again already, after which a server is taken to be gone
+UNREADABLE = 10  # answers, all there are, after which a judge is taken to have no other
+GRACE = 0.5  # seconds in which answers under way may still come, once the work is broken off
+HINT = "more --max-tokens may help, or a model that chats"
 
 Price = tuple[float, float]  # money for a million tokens that are read, and for a million that are written
 
@@ -104,8 +108,7 @@ class Judged:
         said = Counter(row.said for row in open_ if not row.error)
         told = [f"{errors.total()} were not answered: {errors.most_common(1)[0][0]}"] if errors else []
         if said:
-            example = in_a_line(said.most_common(1)[0][0])
-            told.append(f"{said.total()} could not be read, as in {example!r}; more --max-tokens may help")
+            told.append(f"{said.total()} could not be read, as in {_quoted(said.most_common(1)[0][0])}; {HINT}")
         return told
 
 
@@ -130,12 +133,14 @@ def judge(
     """Ask a judge every question of every pair in both orders, and write the answers to folder/judges/NAME.jsonl.
 
     Everything answered is kept, in the file and in cache/judge.sqlite, whatever ends the work: the same call goes on
-    from there and asks only the rest, with what was undecided. workers: requests under way at once; the order of the
+    from there and asks only the rest, with what was undecided. An interruption waits GRACE seconds for requests under
+    way, and not for a server that hangs. workers: requests under way at once; the order of the
     rows does not depend on them.
 
     A request that fails after all waits leaves its question undecided. After FAILURES of them in a row, or where
     nothing was answered at all, ConnectionError: a server that is gone has no opinion. What a server that has answered
-    others refuses for its content is no such failure, only undecided.
+    others refuses for its content is no such failure, only undecided. A judge whose first UNREADABLE answers can none
+    of them be read is asked no more.
 
     price: money for a million tokens in and out. budget: in the same money, of this call; UsageError before the first
     request where the estimate exceeds it; where what was really used reaches it, the work stops, and requests under way
@@ -157,9 +162,10 @@ def judge(
     try:
         work.stopped = work.ask(workers, price, budget, shown)
     finally:
-        work.spent.seconds = time.monotonic() - started
-        work.spent.money = _money(price, work.spent.tokens_in, work.spent.tokens_out)
-        work.write(folder, price, budget)
+        with work.lock:  # what is answered later than this is in the cache only
+            work.spent.seconds = time.monotonic() - started
+            work.spent.money = _money(price, work.spent.tokens_in, work.spent.tokens_out)
+            work.write(folder, price, budget)
     return work.judged()
 
 
@@ -176,6 +182,7 @@ class _Work:
     before: dict[str, Any] = field(default_factory=dict)  # what earlier calls have used
     spent: Spent = field(default_factory=Spent)
     plan: Estimate = field(init=False)
+    under_way: dict[Future[Answer], float] = field(default_factory=dict)  # with what each may cost
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopped: str = ""
 
@@ -209,28 +216,34 @@ class _Work:
 
     def ask(self, workers: int, price: Price | None, budget: float | None, shown: bool) -> str:
         """Ask what is left -> why it stopped. No more is under way than `workers`, so that stopping is quick."""
-        waiting, failures = deque(self.todo), 0
         workers = workers if self.judge.parallel else 1
-        under_way: dict[Future[Answer], float] = {}  # with what each may cost
-        with ThreadPoolExecutor(workers) as pool, Progress("judge", len(self.todo), shown) as progress:
-            while True:
-                while len(under_way) < workers and waiting:
-                    cost = _money(price, *self.judge.tokens(waiting[0])) or 0.0
-                    used = _money(price, self.spent.tokens_in, self.spent.tokens_out) or 0.0
-                    if budget is not None and used + sum(under_way.values()) + cost > budget * (1 + 1e-9):
-                        break
-                    under_way[pool.submit(self._answer, waiting.popleft())] = cost
-                if not under_way:
+        with Progress("judge", len(self.todo), shown) as progress:
+            try:
+                return self._ask(workers, price, budget, progress)
+            finally:
+                wait(self.under_way, GRACE)
+
+    def _ask(self, workers: int, price: Price | None, budget: float | None, progress: Progress) -> str:
+        waiting, failures, stopped, under_way = deque(self.todo), 0, "", self.under_way
+        while True:
+            while len(under_way) < workers and waiting and not stopped:
+                cost = _money(price, *self.judge.tokens(waiting[0])) or 0.0
+                used = _money(price, self.spent.tokens_in, self.spent.tokens_out) or 0.0
+                if budget is not None and used + sum(under_way.values()) + cost > budget * (1 + 1e-9):
                     break
-                done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                for one in done:
-                    del under_way[one]
-                    progress.advance(1)
-                    failures = failures + 1 if self._failed(one.result()) else 0
-                    if failures == FAILURES or failures == len(self.asks):
-                        raise ConnectionError(self._gone(failures, one.result().error))
-        if not waiting:
-            return ""
+                under_way[_begun(self._answer, waiting.popleft(), self.judge.parallel)] = cost
+            if not under_way:
+                break
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for one in done:
+                del under_way[one]
+                progress.advance(1)
+                failures = failures + 1 if self._failed(one.result()) else 0
+                if failures == FAILURES or failures == len(self.asks):
+                    raise ConnectionError(self._gone(failures, one.result().error))
+                stopped = stopped or self._unreadable()
+        if stopped or not waiting:
+            return stopped
         return f"stopped, as the budget is {budget:g}: {len(waiting)} questions are left, and the same command goes on"
 
     def _answer(self, ask: Ask) -> Answer:
@@ -246,6 +259,15 @@ class _Work:
         if answer.refused and any(not one.error for one in list(self.answers.values())):
             return False
         return bool(answer.error)
+
+    def _unreadable(self) -> str:
+        """Why it is no use to ask on, with an example, where nothing it has said could be read; "" where it is."""
+        answers = list(self.answers.values())
+        # What it was not even asked, since the texts are too long for it, has cost no tokens.
+        unread = [one.said for one in answers if not (one.choice or one.error) and one.tokens_in]
+        if len(unread) < UNREADABLE or any(one.choice for one in answers):
+            return ""
+        return f"stopped, as none of {len(unread)} answers could be read, as in {_quoted(unread[-1])}; {HINT}"
 
     def _gone(self, failures: int, error: str) -> str:
         return (
@@ -278,6 +300,27 @@ class _Work:
         path = folder / FOLDER / f"{self.judge.name}.json"
         write_jsonl(path.with_suffix(".jsonl"), (row.to_json() for row in judged.rows))
         write_json(path, strict(facts))
+
+
+def _begun(work: Callable[[Ask], Answer], ask: Ask, aside: bool) -> Future[Answer]:
+    """aside: in a thread of its own, for which the end of the program does not wait, as it does for an executor's."""
+    future: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(ask))
+        except BaseException as error:
+            future.set_exception(error)
+
+    if aside:
+        threading.Thread(target=run, daemon=True).start()
+    else:
+        run()
+    return future
+
+
+def _quoted(said: str) -> str:
+    return repr(in_a_line(said)) if said.strip() else "an empty answer"
 
 
 def prices(text: str | None) -> Price | None:

@@ -43,11 +43,6 @@ class Answers:
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def swapped(self) -> "Answers":
-        """The same votes with A called B, and B called A."""
-        return Answers(self.annotators, self.items, 1 - self.values)
-
 
 def _ids(given: ArrayLike, name: str) -> Ids:
     ids = np.asarray(given)

@@ -1,6 +1,7 @@
 """The pages, from the link of an invitation to the last pair.
 
     /i/SECRET  consent -> a new annotator, with a cookie      /study  the next question, or thanks
+               (/i/SECRET?as=another: where somebody goes on in this browser already)
     /r/SECRET  the same annotator on another device           /answer, /undo, /elsewhere
     /a/SECRET, /admin...  progress and exports (`steer.study.web.admin`)
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Cookie, Depends, FastAPI, Form, Request
+from fastapi import Cookie, Depends, FastAPI, Form, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
@@ -21,7 +22,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from steer.study.store import Annotator, ClosedError, Invitation, Place, Progress, fresh
+from steer.study.store import Annotator, ClosedError, HeldError, Invitation, Place, Progress, fresh
 from steer.study.web.admin import add_admin
 from steer.study.web.guard import Guard
 from steer.study.web.site import NOTHING_HERE, Refused, Site
@@ -83,25 +84,35 @@ def _add_entrances(app: FastAPI, site: Site) -> None:
             raise Refused(404, "Nothing here", NOTHING_HERE)
         return RedirectResponse("/study", 303)
 
-    def joined(secret: str, invitation: Invitation) -> bool:
-        return (annotator := store.annotator(secret)) is not None and annotator.invitation == invitation.number
+    def joined(secret: str, invitation: Invitation) -> int:
+        """The number of who goes on in this browser, having come by the invitation; 0 of nobody."""
+        annotator = store.annotator(secret)
+        return annotator.number if annotator and annotator.invitation == invitation.number else 0
 
     @app.get("/i/{invitation}")
-    def invited(request: Request, invitation: str, secret: Annotated[str, Cookie(alias=cookie_name)] = "") -> Response:
+    def invited(
+        request: Request,
+        invitation: str,
+        who: Annotated[str, Query(alias="as")] = "",
+        secret: Annotated[str, Cookie(alias=cookie_name)] = "",
+    ) -> Response:
         # Only shown: programs that look at a link before a person does must not use it up.
         found = site.known(request, lambda: store.invitation(invitation))
-        if joined(secret, found):
-            return RedirectResponse("/study", 303)
-        return consent(invitation, found.group)
+        # Whoever opens it may be somebody else before the same computer.
+        if (before := joined(secret, found)) and who != "another":
+            another = f"/i/{invitation}?as=another" if found.used < found.seats and not found.revoked else None
+            return site.page("whose", another=another)
+        return consent(invitation, found.group, before)
 
-    def consent(invitation: str, group: str, error: str | None = None) -> Response:
+    def consent(invitation: str, group: str, before: int, error: str | None = None) -> Response:
+        """before: who has begun in this browser and is not the one who will have joined; 0 for nobody."""
         context: dict[str, Any] = {
             "study": study,
             "group": group,
             "most": study.shown,
             "minutes": study.minutes,
             "action": f"/i/{invitation}",
-            "token": site.sign("join", [invitation, fresh()]),
+            "token": site.sign("join", [invitation, fresh(), before]),
             "error": error,
         }
         return site.page("consent", 400 if error else 200, **context)
@@ -116,15 +127,18 @@ def _add_entrances(app: FastAPI, site: Site) -> None:
     ) -> Response:
         found = site.known(request, lambda: store.invitation(invitation))
         # The form brings the secret of who will have joined: sent again, since the answer was lost, it joins once.
-        signed, secret = site.signed("join", token)
+        signed, secret, before = site.signed("join", token)
         if signed != invitation:
             raise Refused(403, "That did not work", "This form is not from this page.", f"/i/{invitation}")
         if agree != "yes":
-            return consent(invitation, found.group, "Please tick the box to take part.")
-        if joined(cookie, found):  # in another tab; a second seat is not theirs
+            return consent(invitation, found.group, before, "Please tick the box to take part.")
+        if joined(cookie, found) not in (0, before):  # in another tab; a second seat is not theirs
             return RedirectResponse("/study", 303)
         try:
             store.join(invitation, secret)
+        except HeldError as error:
+            words = f"{error} Please come back later: pairs of those who do not go on are free again after a day."
+            raise Refused(503, "Please come back later", words) from None
         except ClosedError as error:
             words = f"{error} If it was you who used it, go on where you began, or with the link shown there for that."
             raise Refused(410, "This invitation is closed", words) from None
@@ -150,10 +164,10 @@ def _add_study(app: FastAPI, site: Site) -> None:
     Someone = Annotated[Annotator, Depends(annotator)]  # noqa: N806
 
     @app.get("/study")
-    def next_question(who: Someone) -> Response:
+    def next_question(who: Someone, kept: str = "") -> Response:
         progress = store.progress(who.number)
         undo = None if progress.last is None else site.sign(f"undo {who.number}", progress.last)
-        shared = {"undo": undo, "done": progress.done, "total": progress.total}
+        shared = {"undo": undo, "done": progress.done, "total": progress.total, "kept": bool(kept)}
         if progress.step is None:
             return site.page("done", **shared)
         return site.page("pair", **shared, **asked(who, progress))
@@ -181,8 +195,10 @@ def _add_study(app: FastAPI, site: Site) -> None:
             raise Refused(400, "That did not work", "Please choose one of the answers.", "/study")
         if not site.answers.take(who.number):
             raise Refused(429, "Too quick", "Please take your time, and go on in a minute.", "/study")
-        store.vote(who.number, step, attempt, ANSWERS[answer], max(0.0, site.now() - shown))
-        return RedirectResponse("/study", 303)
+        if store.vote(who.number, step, attempt, ANSWERS[answer], max(0.0, site.now() - shown)):
+            return RedirectResponse("/study", 303)
+        contradicts = store.contradicts(who.number, step, attempt, ANSWERS[answer])
+        return RedirectResponse("/study?kept=1" if contradicts else "/study", 303)
 
     @app.post("/undo")
     def undo(who: Someone, token: Annotated[str, Form()]) -> Response:
