@@ -416,7 +416,7 @@ def time_generation(args: argparse.Namespace) -> None:
         "lanes_in_flight": round(generator.tally.computed / calls["forward"], 1),
         "occupancy": round(generator.tally.occupancy, 3),
         "full_sorts": generator.tally.full_sorts,
-        "machine": machine(str(generator.pair.base.device)),
+        "machine": machine(str(run.pair.base.device)),
     }
     print("\n".join(f"{name}: {value}" for name, value in facts.items()))
     write_json(args.out / "decode-generate.json", facts)

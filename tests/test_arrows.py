@@ -38,8 +38,10 @@ MAY_IMPORT = {
     # the measuring, which knows texts and nothing of where they come from
     "evaluate": "endpoint progress rows similarity",
     "measure": "config data evaluate records similarity task",
+    # past one machine
+    "scale": "config engine guidance progress",
     # the run and what is told of it
-    "run": "closed_loop config engine generate ranking records",
+    "run": "closed_loop config engine generate ranking records scale",
     "explain": "config engine guidance records run",
     "report": "config guidance records run similarity",
     "pipeline": "closed_loop config convergence data domain evaluate generate measure progress records report run",

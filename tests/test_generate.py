@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from steer.closed_loop import Loop, Target
 from steer.config import Gates, Generation, Negatives, Sampling
 from steer.convergence import PATIENCE, converged, convergence
 from steer.engine import sampling
+from steer.engine.executor import Local
 from steer.engine.requests import Completion
 from steer.generate import BudgetError, Generator, generate
 from steer.records import Record, Sample
@@ -34,8 +36,8 @@ def test_an_experts_context_counts_from_the_first_round_on(tmp_path):
     toy.write_model(tmp_path / "small", positions=64)
     pair = toy.pair()
     assert pair.context_limit == 128
-    Generator(pair, PLAIN, toy.records(), 1.5 * g.domain - 0.5 * g.expert(str(tmp_path / "small")))
-    assert pair.context_limit == 64
+    half = 1.5 * g.domain - 0.5 * g.expert(str(tmp_path / "small"))
+    assert Generator(Local(pair), PLAIN, toy.records(), half).facts.context_limit == 64
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def generator(pair):
     def make(task: Task = PLAIN, *, count: int = 20, folder: Path | None = None, **options: object) -> Generator:
         given = {"count": count, "round_size": 8, "group_size": 4, **options.pop("settings", {})}
         options = {"negatives": Negatives(count=4), "folder": folder, "guidance": g.steer(), **options}
-        return Generator(pair, task, toy.records(), settings=Generation.model_validate(given), **options)
+        return Generator(Local(pair), task, toy.records(), settings=Generation.model_validate(given), **options)
 
     return make
 
@@ -60,7 +62,7 @@ def scripted(monkeypatch):
                 cut = text.endswith("…")
                 yield Completion([*ids, *([] if cut else [0])], "length" if cut else "stop")
 
-        monkeypatch.setattr(importlib.import_module("steer.generate"), "decode", decode)
+        monkeypatch.setattr(importlib.import_module("steer.engine.executor"), "decode", decode)
 
     return script
 
@@ -83,15 +85,17 @@ def endless(pattern: str):
 
 
 @pytest.mark.parametrize("task", [PLAIN, BALANCED], ids=["plain", "balanced"])
-def test_lanes_change_no_text(generator, task):
-    one, few, many = (generator(task, settings={"lanes": lanes}).run() for lanes in (1, 4, 16))
+def test_lanes_change_no_text(generator, pair, task):
+    one, few, many = (replace(generator(task), executor=Local(pair, lanes)).run() for lanes in (1, 4, 16))
     assert said(one) == said(few) == said(many)
     assert len(accepted(one)) == 20
 
 
+@pytest.mark.parametrize("staleness", [0, 1])
 @pytest.mark.parametrize("task", [PLAIN, BALANCED], ids=["plain", "balanced"])
-def test_a_run_resumed_after_any_round_ends_with_the_same_files(generator, tmp_path, task):
-    whole = generator(task, folder=tmp_path / "whole").run()
+def test_a_run_resumed_after_any_round_ends_with_the_same_files(generator, tmp_path, task, staleness):
+    stale = {"staleness": staleness}
+    whole = generator(task, settings=stale, folder=tmp_path / "whole").run()
     files = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     assert len(files) >= 4
     for done in range(len(files) + 1):
@@ -99,10 +103,58 @@ def test_a_run_resumed_after_any_round_ends_with_the_same_files(generator, tmp_p
         folder.mkdir()
         for name in sorted(files)[:done]:
             (folder / name).write_bytes(files[name])
-        resumed = generator(task, folder=folder)
+        resumed = generator(task, settings=stale, folder=folder)
         assert len(resumed.stored()) == sum(len(files[name].splitlines()) for name in sorted(files)[:done])
         assert said(resumed.run()) == said(whole)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+class Noted:
+    """An executor that notes when texts are asked for and when a round has been drawn."""
+
+    def __init__(self, local: Local) -> None:
+        self.local, self.noted, self.shown = local, [], []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.local, name)
+
+    def decode(self, guidance, requests, *given, **options):
+        number = len(self.shown)
+        self.noted.append(("begun", number))
+        self.shown.append(requests)
+
+        def texts():
+            yield from self.local.decode(guidance, requests, *given, **options)
+            self.noted.append(("drawn", number))
+
+        return texts()
+
+
+def test_with_staleness_a_round_begins_before_the_last_has_ended(generator, pair):
+    plain, stale = Noted(Local(pair)), Noted(Local(pair))
+    replace(generator(), executor=plain).run()
+    samples = replace(generator(settings={"staleness": 1}), executor=stale).run()
+    assert plain.noted[:4] == [("begun", 0), ("drawn", 0), ("begun", 1), ("drawn", 1)]
+    assert stale.noted[:5] == [("begun", 0), ("begun", 1), ("drawn", 0), ("begun", 2), ("drawn", 1)]
+    assert len(accepted(samples)) == 20
+
+
+def test_a_round_is_shown_only_what_its_snapshot_holds(generator):
+    rounds = {sample.id: sample.round for sample in generator().run()}
+    samples = generator(settings={"staleness": 1}).run()
+    for sample in samples:
+        assert sample.snapshot in (max(0, sample.round - 1), sample.round)
+        assert all(rounds.get(shown, -1) < sample.snapshot for shown in sample.negatives)
+    assert {sample.snapshot for sample in samples if sample.round == 2} == {1}
+    assert any(shown in rounds for sample in samples for shown in sample.negatives)
+
+
+def test_no_more_are_drawn_than_it_takes_though_nothing_is_known_of_the_last_round(generator, scripted, pair):
+    """Where everything is accepted, what is under way counts as accepted."""
+    rng = random.Random(0)
+    scripted(pair, (" ".join(rng.sample(toy.WORDS, 9)) for _ in range(200)))
+    samples = generator(count=24, settings={"staleness": 1}).run()
+    assert [sample.verdict for sample in samples] == ["accepted"] * 24
 
 
 def test_without_a_folder_nothing_is_kept_and_the_texts_are_the_same(generator, tmp_path):
@@ -206,7 +258,7 @@ def records_of(*labels: dict[str, str]) -> tuple[Record, ...]:
 def test_targets(pair, count, balance, numbers, expected):
     real = records_of(*({"label": label} for label, n in numbers.items() for _ in range(n)))
     task = BALANCED if balance else LABELLED
-    targets = Generator(pair, task, real, g.steer(), settings=Generation(count=count)).quotas.targets()
+    targets = Generator(Local(pair), task, real, g.steer(), settings=Generation(count=count)).quotas.targets()
     assert targets == {(label,): n for label, n in expected.items()}
     assert sum(targets.values()) == count
 
@@ -216,7 +268,7 @@ def test_balance_is_kept_whatever_other_labels_there_are(pair, count):
     pairs = [("x", "1")] * 3 + [("x", "2")] * 3 + [("x", "3")] * 3 + [("y", "1")] * 2 + [("y", "2")] + [("y", "3")]
     real = records_of(*({"label": label, "tone": tone} for label, tone in pairs))
     task = Task(data="x", instruction="Write a {label} text in tone {tone}.", balance=["label"])
-    targets = Generator(pair, task, real, g.steer(), settings=Generation(count=count)).quotas.targets()
+    targets = Generator(Local(pair), task, real, g.steer(), settings=Generation(count=count)).quotas.targets()
     by_label = Counter({label: sum(n for key, n in targets.items() if key[0] == label) for label in "xy"})
     assert sum(by_label.values()) == count
     assert by_label["x"] - by_label["y"] in (0, 1)
@@ -287,10 +339,11 @@ def test_the_budget_names_the_gate_to_blame_and_keeps_what_was_accepted(
 def test_a_model_that_never_ends_a_text_is_told_from_one_that_says_nothing(generator):
     mute, endless_one = toy.pair(end=60.0), toy.pair(end=-60.0)
     for spoken, reason in ((mute, "empty"), (endless_one, "cut off at max_new_tokens")):
-        drawing = replace(generator(count=3, settings={"attempts": 2}), pair=spoken)
+        drawing = replace(generator(count=3, settings={"attempts": 2}), executor=Local(spoken))
         with pytest.raises(BudgetError, match=r"only 0 of 3 samples .* 6 attempts; the gate 'malformed' refused 6"):
             drawing.run()
-        samples = drawing._round(0, [], 8, keeper(drawing))
+        begun = drawing._begin([], [], 8)
+        samples = drawing._finish(begun, [], keeper(drawing))
         assert {sample.reason for sample in samples} == {reason}
 
 

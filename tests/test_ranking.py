@@ -13,6 +13,7 @@ from steer import guidance as g
 from steer.config import Generation, Negatives, Sampling
 from steer.config import Ranking as RankingSettings
 from steer.engine.contexts import contexts
+from steer.engine.executor import Local
 from steer.engine.logprobs import guided_logprobs
 from steer.engine.requests import Completion, Request
 from steer.generate import BudgetError, Generator
@@ -40,7 +41,7 @@ def generator(pair):
         given = {"count": count, "round_size": 16, "group_size": 8, **options.pop("settings", {})}
         options = {"negatives": Negatives(count=3), "ranking": ranking(**options.pop("by", RATIO)), **options}
         settings = Generation.model_validate(given)
-        return Generator(pair, task, toy.records(), g.steer(), settings=settings, folder=folder, **options)
+        return Generator(Local(pair), task, toy.records(), g.steer(), settings=settings, folder=folder, **options)
 
     return make
 
@@ -105,7 +106,7 @@ def test_ids_and_seeds_are_those_of_texts_that_nobody_ranks(generator, pair):
     """Ranking looks at what was drawn and draws nothing else: the first round is the same one, in another order."""
     ranked = [s for s in generator(count=4, settings={"group_size": 4}).run() if s.round == 0]
     plain = Generator(
-        pair,
+        Local(pair),
         PLAIN,
         toy.records(),
         g.steer(),
@@ -139,13 +140,17 @@ def test_the_budget_is_of_texts_that_may_be_kept(generator):
 
 def test_one_in_four_is_kept_where_all_are_well_formed(generator, monkeypatch, pair):
     """And no more are drawn than it takes."""
-    rng = random.Random(0)
+    rng, module = random.Random(0), importlib.import_module("steer.engine.executor")
+    scored = module.decode
 
     def decode(pair, guidance, requests, sampling, **options):
+        if requests[0].forced:
+            yield from scored(pair, guidance, requests, sampling, **options)
+            return
         for _ in requests:
             yield Completion([*pair.tokenizer(" ".join(rng.sample(toy.WORDS, 9)))["input_ids"], 0], "stop")
 
-    monkeypatch.setattr(importlib.import_module("steer.generate"), "decode", decode)
+    monkeypatch.setattr(module, "decode", decode)
     samples = generator(count=8, by={**RATIO, "factor": 4}, settings={"round_size": 64}).run()
     assert Counter(sample.verdict for sample in samples) == {"accepted": 8, "outranked": 24}
 
@@ -169,9 +174,9 @@ def test_the_likelihood_ratio_is_that_of_each_stream_on_its_own(pair):
             for one in (g.domain, g.base)
         ]
         expected.append(float((scored[0] - scored[1]).mean()))
-    assert likelihood_ratios(pair, requests, completions) == pytest.approx(expected, abs=1e-5)
+    assert likelihood_ratios(Local(pair), requests, completions) == pytest.approx(expected, abs=1e-5)
     assert len({round(value, 3) for value in expected}) == 3
-    assert ranking(**RATIO).rewards(pair, requests, completions, [None] * 3) == pytest.approx(expected, abs=1e-5)
+    assert ranking(**RATIO).rewards(Local(pair), requests, completions, [None] * 3) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_sample_holds_the_reward_it_was_ranked_by(generator, pair):
@@ -188,7 +193,7 @@ def test_by_a_column_of_numbers(pair):
     records = [Record("", {"score": value, "text": "x"}, "x") for value in fields]
     by_column = ranking(by="column:score")
     nothing = ([], [])
-    assert by_column.rewards(pair, *nothing, [None, *records]) == [
+    assert by_column.rewards(Local(pair), *nothing, [None, *records]) == [
         -math.inf,
         3,
         -1.5,
@@ -197,14 +202,14 @@ def test_by_a_column_of_numbers(pair):
         -math.inf,
         7,
     ]
-    assert by_column.rewards(pair, *nothing, [None]) == [-math.inf]
+    assert by_column.rewards(Local(pair), *nothing, [None]) == [-math.inf]
     with pytest.raises(ValueError, match=r"ranking.by=column:grade: the samples have score, text"):
-        ranking(by="column:grade").rewards(pair, *nothing, records)
+        ranking(by="column:grade").rewards(Local(pair), *nothing, records)
 
 
 def test_by_a_function_of_the_users_own(pair, rewards):
     records = [Record("", {"text": text}, text) for text in ("one two three", "one", "one two")]
-    given = (pair, [], [], [records[0], None, *records[1:]])
+    given = (Local(pair), [], [], [records[0], None, *records[1:]])
     assert ranking(by=f"{rewards}:length").rewards(*given) == [3, -math.inf, 1, 2]
     assert ranking(by=f"{rewards}:undefined").rewards(*given) == [-math.inf] * 4
 
@@ -219,12 +224,12 @@ def test_by_a_function_of_the_users_own(pair, rewards):
 )
 def test_a_function_that_cannot_be_used_is_an_error(pair, rewards, function, error, said):
     with pytest.raises(error, match=said):
-        ranking(by=f"{rewards}:{function}").rewards(pair, [], [], [Record("", {"text": "x"}, "x")])
+        ranking(by=f"{rewards}:{function}").rewards(Local(pair), [], [], [Record("", {"text": "x"}, "x")])
 
 
 def test_a_file_that_is_not_there_is_an_error(pair, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone.py:length: there is no file .*gone.py"):
-        ranking(by=f"{tmp_path / 'gone.py'}:length").rewards(pair, [], [], [Record("", {"text": "x"}, "x")])
+        ranking(by=f"{tmp_path / 'gone.py'}:length").rewards(Local(pair), [], [], [Record("", {"text": "x"}, "x")])
 
 
 def test_the_longest_are_kept_where_length_is_the_reward(generator, rewards):

@@ -446,7 +446,7 @@ def test_a_report_made_on_the_way_does_not_stay(settings, tmp_path, measured):
 def test_the_precision_of_a_run_outlives_its_device(settings, tmp_path, measured):
     folder = make(tmp_path / "run", settings(dtype="auto"), "synthetic").folder
     run = Run.open(folder)
-    assert run.manifest["arithmetic"] == {"device": "cpu", "dtype": "float32"}
+    assert run.manifest["arithmetic"] == {"engine": "local", "device": "cpu", "dtype": "float32"}
     run.note({"arithmetic": {"dtype": "bfloat16"}})
     assert Run.open(folder).pair.base.dtype == torch.bfloat16
 

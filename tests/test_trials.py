@@ -55,7 +55,7 @@ def speechless(monkeypatch):
         def decode(*arguments, **options):
             raise AssertionError("a text is drawn")
 
-        monkeypatch.setattr(importlib.import_module("steer.generate"), "decode", decode)
+        monkeypatch.setattr(importlib.import_module("steer.engine.executor"), "decode", decode)
 
     return now
 
@@ -138,7 +138,7 @@ def test_what_was_drawn_before_decides_nothing(drawing, run, tmp_path):
 
 def test_killed_between_two_rounds_it_comes_to_the_same_texts(run, tmp_path, monkeypatch):
     whole = Trials(run, tmp_path / "whole").draw(CHANGES, 24, 0, "")
-    module, rounds = importlib.import_module("steer.generate"), []
+    module, rounds = importlib.import_module("steer.engine.executor"), []
     decode = module.decode
 
     def failing(*arguments, **options):

@@ -1,7 +1,7 @@
 """Why a text came out as it did: each token under every stream, and the same text drawn again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -103,6 +103,7 @@ def replay(folder: Path, sample: str) -> str:
     """
     from steer.engine.contexts import contexts, read_text
     from steer.engine.decode import decode
+    from steer.engine.executor import Local
     from steer.engine.requests import Request
 
     run = Run.open(folder)
@@ -116,12 +117,13 @@ def replay(folder: Path, sample: str) -> str:
     sampling = Sampling(**row["sampling"])
     to_show = contexts(pair.tokenizer, row["prompt"], shown, run.settings.negatives.form)
     request = Request(to_show, row["seed"], sampling.max_new_tokens or 0)
-    (drawn,) = decode(pair, parse(row["formula"]), [request], sampling, suppress_tokens=run.generator.untrained)
+    here = replace(run.generator, executor=Local(pair))
+    (drawn,) = decode(pair, parse(row["formula"]), [request], sampling, suppress_tokens=here.untrained)
     if drawn.token_ids != row["token_ids"]:
         pairs = zip(drawn.token_ids, row["token_ids"], strict=False)
         same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         was = {**run.manifest["versions"], **run.manifest.get("arithmetic", {})}
-        now = {**{name: version(name) for name in run.manifest["versions"] if name != "python"}, **run.arithmetic}
+        now = {name: version(name) for name in run.manifest["versions"] if name != "python"} | here.facts.arithmetic
         other = [f"{name} {was[name]}, now {now[name]}" for name in was if name in now and was[name] != now[name]]
         why = f"; what differs: {', '.join(other)}" if other else "; versions, device and weights are the same"
         raise ValueError(f"{sample} comes out differently from token {same + 1} on{why}")

@@ -7,8 +7,8 @@ in between, and not on the lanes in flight, but for near ties in bfloat16.
 import hashlib
 import math
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,7 @@ from steer.closed_loop import Loop
 from steer.config import Gates, Generation, Negatives, Sampling
 from steer.convergence import converged, convergence
 from steer.engine.contexts import contexts, prompt_ids, read_text, text_ids
-from steer.engine.decode import decode
-from steer.engine.memory import plan
+from steer.engine.executor import Executor, Facts, Local
 from steer.engine.models import Pair
 from steer.engine.requests import Completion, Request
 from steer.engine.tally import Tally
@@ -39,21 +38,39 @@ class BudgetError(ValueError):
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A text as it was drawn for a group that was shown these records, before any gate; None where it is no text."""
+class Planned:
+    """A text to draw for a group that is shown these records."""
 
     group: Group
     index: int
     shown: Sequence[Record]
     request: Request
+
+
+@dataclass(frozen=True)
+class Draft(Planned):
+    """A text as it was drawn, before any gate; None where it is no text."""
+
     completion: Completion
     text: str | None
 
 
 @dataclass(frozen=True)
-class Generator:
-    """Everything that decides the texts of a run; `rounds()` draws them.
+class Round:
+    """A round whose texts are being drawn. snapshot: what rounds before this one had accepted was in its pool."""
 
+    number: int
+    snapshot: int
+    guidance: Guidance
+    planned: Sequence[Planned]
+    completions: Iterator[Completion]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Everything that decides the texts of a run; `run()` draws them.
+
+    executor: what draws a text for each request, in this process or elsewhere.
     real: the training texts, from which negatives are drawn. held_out: further real texts that must not come out.
     loop: what sets η anew for each round, if anything. ranking: what keeps the best of each group, if anything.
     folder: where finished rounds are kept, one file each; a generator on the same folder goes on after the last.
@@ -61,7 +78,7 @@ class Generator:
     logprobs: whether the samples hold each stream's log-probabilities.
     """
 
-    pair: Pair
+    executor: Executor
     task: Task
     real: tuple[Record, ...]
     guidance: Guidance
@@ -78,11 +95,6 @@ class Generator:
     logprobs: bool = True
     tally: Tally = field(default_factory=Tally)
 
-    def __post_init__(self) -> None:
-        # Experts are loaded on first use, and how much context there is for negatives depends on them too.
-        for stream in self.guidance.streams:
-            self.pair.locate(stream)
-
     def run(self) -> list[Sample]:
         """Draw until `count` samples are accepted (or novelty and coverage have converged); all samples, also refused.
 
@@ -91,28 +103,30 @@ class Generator:
         if self.guidance.warning:
             self._say(f"warning: {self.guidance.warning}")
         if self.untrained:
-            names = ", ".join(map(repr, self.pair.tokenizer.convert_ids_to_tokens(self.untrained[:3])))
+            names = ", ".join(map(repr, self.executor.tokenizer.convert_ids_to_tokens(self.untrained[:3])))
             self._say(
                 f"{self.name}: {len(self.untrained)} tokens that the model never learnt ({names}, ...) are not drawn"
             )
         samples = self.stored()
-        room, budget = self.max_new_tokens(), self.quotas.budget
+        room = self.max_new_tokens()
         known = [sample.record for sample in accepted(samples)]
         keeper = Gatekeeper(self.task, [*self.real, *self.held_out], known, self.gates)
         with Progress(self.name, self.settings.count, shown=bool(self.name)) as progress:
             progress.advance(len(accepted(samples)))
-            number = 1 + max((sample.round for sample in samples), default=-1)
+            under_way: deque[Round] = deque()
             while not self.finished(samples):
+                while len(under_way) <= self.settings.staleness and (begun := self._begin(samples, under_way, room)):
+                    under_way.append(begun)
                 refused = Counter(s.verdict for s in samples if s.refused)
-                if len(samples) >= budget:
+                if not under_way:
                     raise BudgetError(self._blame(samples, refused))
-                drawn = self._round(number, samples, room, keeper)
+                drawn = self._finish(under_way.popleft(), samples, keeper)
                 if self.folder:
-                    write_jsonl(self.folder / f"{number:05d}.jsonl", (sample.to_json() for sample in drawn))
+                    write_jsonl(self.folder / f"{drawn[0].round:05d}.jsonl", (sample.to_json() for sample in drawn))
                 samples += drawn
                 note = ", ".join(f"{n} {verdict}" for verdict, n in sorted(refused.items()))
-                progress.advance(len(accepted(drawn)), note and f"refused: {note}")
-                number += 1
+                notes = (self.executor.status, note and f"refused: {note}")
+                progress.advance(len(accepted(drawn)), "; ".join(filter(None, notes)))
         if (sorted_whole := self.tally.full_sorts / max(1, self.tally.live)) > SLOW:
             self._say(
                 f"{self.name}: for {sorted_whole:.0%} of the tokens the whole vocabulary was sorted, which is slow: "
@@ -133,12 +147,17 @@ class Generator:
     def quotas(self) -> Quotas:
         return Quotas(self.task, self.real, self.settings, self.ranking.factor if self.ranking else 1)
 
+    @cached_property
+    def facts(self) -> Facts:
+        """Of the models; these are loaded now, if they are not yet."""
+        return self.executor.facts(self.guidance)
+
     def max_new_tokens(self) -> int:
         """As set, or as long as 99 of 100 real texts and a quarter more, and then at most half of the context.
 
         Raises ValueError where the prompt leaves no room for a text.
         """
-        tokenizer, limit, asked = self.pair.tokenizer, self.pair.context_limit, self.sampling.max_new_tokens
+        tokenizer, limit, asked = self.executor.tokenizer, self.facts.context_limit, self.sampling.max_new_tokens
         lengths = sorted(len(text_ids(tokenizer, record.text)) for record in self.real)
         usual = lengths[int(0.99 * (len(lengths) - 1))] * 5 // 4 + 1
         if limit is None:
@@ -146,7 +165,7 @@ class Generator:
         longest = max(len(prompt_ids(tokenizer, self.task.prompt(labels))) for labels in self.quotas.combinations())
         if longest >= limit:
             raise ValueError(
-                f"the prompt takes {longest} tokens and {self.pair.name} holds {limit}, so no text could follow: "
+                f"the prompt takes {longest} tokens and {self.facts.name} holds {limit}, so no text could follow: "
                 "shorten task.instruction or use a model with a longer context"
             )
         # The other half is for the negatives.
@@ -155,68 +174,89 @@ class Generator:
     @cached_property
     def untrained(self) -> tuple[int, ...]:
         """The tokens that the model cannot tell from some token of the real texts; none of them is drawn."""
-        used = {i for record in self.real for i in text_ids(self.pair.tokenizer, record.text)}
-        return self.pair.untrained(used)
+        used = {i for record in self.real for i in text_ids(self.executor.tokenizer, record.text)}
+        return self.executor.untrained(used)
 
-    def _round(self, number: int, before: Sequence[Sample], room: int, keeper: Gatekeeper) -> list[Sample]:
-        pool = Pool(self.real, tuple(sample.record for sample in accepted(before)))
-        planned: list[tuple[Group, int, list[Record], Request]] = []
-        fewer: list[str] = []
-        limit, form = self.pair.context_limit, self.negatives.form
-        for group in self.quotas.groups(before):
-            prompt = self.task.prompt(group.labels)
-            drawn = pool.draw(self.negatives, group.labels, random.Random(_seed(self.seed, number, group.index, -1)))
-            shown = fitting(self.pair.tokenizer, prompt, drawn, None if limit is None else limit - room, form)
-            fewer += [f"{len(shown)} of {len(drawn)}"] * (len(shown) < len(drawn))
-            to_show = contexts(self.pair.tokenizer, prompt, [record.text for record in shown], form)
-            for index in range(group.size):
-                request = Request(to_show, _seed(self.seed, number, group.index, index), room)
-                planned.append((group, index, shown, request))
-        if fewer:
-            groups = planned[-1][0].index + 1
-            self._say(
-                f"{self.name}: round {number + 1}: no more negatives fit the {limit} tokens of the model: "
-                f"{len(fewer)} of {groups} groups are shown fewer, the first {fewer[0]}"
-            )
-        requests = [request for _, _, _, request in planned]
+    def _begin(self, samples: Sequence[Sample], under_way: Sequence[Round], room: int) -> Round | None:
+        """Let the next round be drawn, against what was accepted `staleness` rounds before it; None if it has no texts.
+
+        It depends on no more than that, and so is the same whether or not the run was stopped in between.
+        """
+        number = 1 + max([sample.round for sample in samples] + [round_.number for round_ in under_way], default=-1)
+        planned: list[Planned] = []
+        for snapshot in sorted({max(0, number - self.settings.staleness), number - len(under_way)}):
+            before = [sample for sample in samples if sample.round < snapshot]
+            drawn = Counter(tuple(sample.labels.values()) for sample in samples[len(before) :])
+            drawn.update(tuple(p.group.labels.values()) for round_ in under_way for p in round_.planned)
+            # With nothing missing but what may be refused, there is nothing to begin until that is known.
+            if planned := self._planned(number, before, drawn, room):
+                break
+        if not planned:
+            return None
+        requests = [one.request for one in planned]
         guidance = self.loop.guidance(before) if self.loop else self.guidance
         if number == 0:
-            shown_to = [request.contexts for request in requests]
-            base, needs = self.pair.base, plan(self.pair, guidance, shown_to, room, self.settings.lanes)
-            self._say(f"{self.name}: {str(base.dtype).removeprefix('torch.')} on {base.device.type}; {needs}")
-        completions = decode(
-            self.pair,
+            self._say(f"{self.name}: {self.executor.plan(guidance, requests)}")
+        completions = self.executor.decode(
             guidance,
             requests,
             self.sampling,
             suppress_tokens=self.untrained,
-            lanes=self.settings.lanes,
             logprobs=self.logprobs,
             tally=self.tally,
         )
-        missing = Counter(self.quotas.missing(before))
+        return Round(number, snapshot, guidance, planned, completions)
+
+    def _planned(self, number: int, before: Sequence[Sample], drawn: Mapping[Labels, int], room: int) -> list[Planned]:
+        """The texts of a round. before: what its pool and quotas know. drawn: what was drawn since, by labels."""
+        pool = Pool(self.real, tuple(sample.record for sample in accepted(before)))
+        planned: list[Planned] = []
+        fewer: list[str] = []
+        tokenizer, limit, form = self.executor.tokenizer, self.facts.context_limit, self.negatives.form
+        for group in self.quotas.groups(before, drawn):
+            prompt = self.task.prompt(group.labels)
+            negatives = pool.draw(
+                self.negatives, group.labels, random.Random(_seed(self.seed, number, group.index, -1))
+            )
+            shown = fitting(tokenizer, prompt, negatives, None if limit is None else limit - room, form)
+            fewer += [f"{len(shown)} of {len(negatives)}"] * (len(shown) < len(negatives))
+            to_show = contexts(tokenizer, prompt, [record.text for record in shown], form)
+            for index in range(group.size):
+                request = Request(to_show, _seed(self.seed, number, group.index, index), room)
+                planned.append(Planned(group, index, shown, request))
+        if fewer:
+            groups = planned[-1].group.index + 1
+            self._say(
+                f"{self.name}: round {number + 1}: no more negatives fit the {limit} tokens of the model: "
+                f"{len(fewer)} of {groups} groups are shown fewer, the first {fewer[0]}"
+            )
+        return planned
+
+    def _finish(self, begun: Round, before: Sequence[Sample], keeper: Gatekeeper) -> list[Sample]:
+        """The samples of a round, once its texts are drawn and judged."""
+        tokenizer, stops = self.executor.tokenizer, self.facts.stop_ids
         drafts = [
-            Draft(*one, completion, read_text(self.pair.tokenizer, completion.token_ids, self.pair.stop_ids))
-            for one, completion in zip(planned, completions, strict=True)
+            Draft(**vars(one), completion=drawn, text=read_text(tokenizer, drawn.token_ids, stops))
+            for one, drawn in zip(begun.planned, begun.completions, strict=True)
         ]
+        missing = Counter(self.quotas.missing(before))
         if self.ranking is None:
-            return [self._judged(keeper, number, guidance, draft, missing) for draft in drafts]
+            return [self._judged(keeper, begun, draft, missing) for draft in drafts]
         # The best of a group come to the gates first, until as many as may be kept are accepted.
         left = Counter({draft.group.index: -(-draft.group.size // self.ranking.factor) for draft in drafts})
         ranked = sorted(self._rewarded(self.ranking, drafts), key=lambda one: (one[1].group.index, -one[0]))
-        return [self._judged(keeper, number, guidance, draft, missing, left, reward) for reward, draft in ranked]
+        return [self._judged(keeper, begun, draft, missing, left, reward) for reward, draft in ranked]
 
     def _rewarded(self, ranking: Ranking, drafts: Sequence[Draft]) -> list[tuple[float, Draft]]:
         fields = [draft.text and self.task.parse(draft.text, draft.group.labels) for draft in drafts]
         records = [Record("", f, d.text) if f and d.text else None for f, d in zip(fields, drafts, strict=True)]
         drawn = [draft.request for draft in drafts], [draft.completion for draft in drafts]
-        return list(zip(ranking.rewards(self.pair, *drawn, records), drafts, strict=True))
+        return list(zip(ranking.rewards(self.executor, *drawn, records), drafts, strict=True))
 
     def _judged(
         self,
         keeper: Gatekeeper,
-        number: int,
-        guidance: Guidance,
+        begun: Round,
         draft: Draft,
         missing: Counter[Labels],
         left: Counter[int] | None = None,
@@ -227,7 +267,7 @@ class Generator:
         missing: how many are still wanted of each combination of labels. left: how many of each group may be kept.
         """
         group, completion, text = draft.group, draft.completion, draft.text
-        sample_id = f"{number:04d}-{group.index:02d}-{draft.index:02d}"
+        sample_id = f"{begun.number:04d}-{group.index:02d}-{draft.index:02d}"
         judgement = keeper.judge(text, completion.finish, group.labels)
         verdict, reason, key = judgement.verdict, judgement.reason, tuple(group.labels.values())
         if verdict == "accepted" and left is not None and not left[group.index]:
@@ -249,7 +289,8 @@ class Generator:
             source=judgement.source,
             similarity=judgement.similarity,
             labels=group.labels,
-            round=number,
+            round=begun.number,
+            snapshot=begun.snapshot,
             group=group.index,
             index=draft.index,
             seed=draft.request.seed,
@@ -257,7 +298,7 @@ class Generator:
             token_ids=tuple(completion.token_ids),
             finish=completion.finish,
             logprobs={name: tuple(round(value, 4) for value in values) for name, values in streams.items()},
-            formula=str(guidance),
+            formula=str(begun.guidance),
             entropy=round(completion.entropy, 4),
             reward=None if reward is None or math.isinf(reward) else round(reward, 4),
         )
@@ -299,7 +340,7 @@ def generate(
     if not real:
         raise ValueError("no real texts came: expected at least one, to show how long a text is and what to avoid")
     generator = Generator(
-        pair,
+        Local(pair),
         task,
         tuple(real),
         1.0 * guidance,

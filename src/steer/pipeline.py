@@ -93,8 +93,8 @@ def _synthetic(run: Run) -> None:
     from steer.generate import BudgetError
 
     _note_finetuning(run)  # again, should the process have been killed between the adapter and its note
-    run.note({"arithmetic": run.arithmetic})
     generator, failure = run.generator, None
+    run.note({"arithmetic": generator.facts.arithmetic})
     try:
         samples = generator.run()
     except BudgetError as error:
@@ -139,6 +139,7 @@ def _metrics(run: Run) -> None:
     from steer.evaluate import HiddenStates
     from steer.measure import corpus, measure
 
+    run.release()  # the domain model is needed here now
     # One that was asked for on the way, with `steer report`, would be taken for the last.
     (run.folder / "report.html").unlink(missing_ok=True)
     say("evaluate: measuring against held-out real texts")
@@ -208,8 +209,8 @@ def _row(sample: Sample) -> dict[str, Any]:
 
 def _provenance(run: Run, sample: Sample, sampling: Sampling) -> dict[str, Any]:
     row = sample.to_json()
-    drawn = ("id", "round", "group", "index", "seed", "labels", "negatives", "finish", "token_ids", "logprobs")
-    kept = (*drawn, "formula", "entropy", "reward")
+    drawn = ("id", "round", "snapshot", "group", "index", "seed", "labels", "negatives", "finish", "token_ids")
+    kept = (*drawn, "logprobs", "formula", "entropy", "reward")
     return {
         **{name: row[name] for name in kept},
         "prompt": run.settings.task.prompt(sample.labels),

@@ -58,13 +58,17 @@ class Quotas:
         have = Counter(tuple(sample.labels.values()) for sample in accepted(samples))
         return {key: max(0, target - have[key]) for key, target in self.targets().items()}
 
-    def groups(self, before: Sequence[Sample]) -> Iterator[Group]:
-        """Of the next round: most to the labels that miss most, a few more than missing for those to be refused."""
+    def groups(self, before: Sequence[Sample], drawn: Mapping[Labels, int]) -> Iterator[Group]:
+        """Of the next round: most to the labels that miss most, a few more than missing for those to be refused.
+
+        drawn: texts of which nothing is known yet, that count as much as those that will be drawn now.
+        """
         # Before anything is known: all that are kept will pass.
         acceptance = max(0.1 / self.factor, (len(accepted(before)) + 1) / (len(before) + self.factor))
         wanted = Counter({key: -int(-n // acceptance) for key, n in self.missing(before).items() if n})
+        wanted.subtract(drawn)
         names, left, index = self.task.labels, self.settings.round_size, 0
-        left = min(left, self.budget - len(before))
+        left = min(left, self.budget - len(before) - sum(drawn.values()))
         while left > 0 and +wanted:
             key = max(sorted(wanted), key=lambda k: wanted[k])
             size = min(self.settings.group_size, -(-wanted[key] // self.factor) * self.factor, left)

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from steer.config import Ranking as Settings
 from steer.config import Sampling
-from steer.engine.decode import decode
-from steer.engine.models import Pair
+from steer.engine.executor import Executor
 from steer.engine.requests import Completion, Request
 from steer.guidance import base, domain
 from steer.records import Record
@@ -32,7 +31,7 @@ class Ranking:
 
     def rewards(
         self,
-        pair: Pair,
+        executor: Executor,
         requests: Sequence[Request],
         completions: Sequence[Completion],
         records: Sequence[Record | None],
@@ -42,7 +41,7 @@ class Ranking:
         Raises ValueError where a column or a function gives something else than numbers.
         """
         if self.settings.by == "likelihood_ratio":
-            return likelihood_ratios(pair, requests, completions)
+            return likelihood_ratios(executor, requests, completions)
         known = [record for record in records if record is not None]
         column = self.settings.column
         values = iter(self._scored(known) if column is None else self._column(known, column))
@@ -74,12 +73,14 @@ class Ranking:
         return function
 
 
-def likelihood_ratios(pair: Pair, requests: Sequence[Request], completions: Sequence[Completion]) -> list[float]:
+def likelihood_ratios(
+    executor: Executor, requests: Sequence[Request], completions: Sequence[Completion]
+) -> list[float]:
     """log p(text | domain) - log p(text | base), in nats a token, each text after its own prompt."""
     both = domain + 0.5 * (domain - base)
     given = [tuple(completion.token_ids) for completion in completions]
     forced = [Request(r.contexts, 0, len(ids), forced=ids) for r, ids in zip(requests, given, strict=True)]
-    scored = decode(pair, both, forced, Sampling(), logprobs=True)
+    scored = executor.decode(both, forced, Sampling(), logprobs=True)
     return [(math.fsum(c.logprobs["domain"]) - math.fsum(c.logprobs["base"])) / len(c.token_ids) for c in scored]
 
 

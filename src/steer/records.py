@@ -31,7 +31,8 @@ class Sample:
 
     `verdict` is "accepted" or the gate that refused it; `reason` says why in words; `source` and `similarity`
     name the real text or accepted sample that it copies. formula: what it was drawn by. entropy: mean over its tokens,
-    nats (`Completion.entropy`). reward: what it was ranked by, where it was.
+    nats (`Completion.entropy`). reward: what it was ranked by, where it was. snapshot: its negatives were drawn from
+    the real texts and what was accepted in rounds before this one.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Sample:
     formula: str = ""
     entropy: float = 0.0
     reward: float | None = None
+    snapshot: int | None = None
 
     @property
     def refused(self) -> bool:

@@ -20,6 +20,8 @@ from steer.config import PLAIN, Settings, UsageError, changed, differences
 from steer.records import Record, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 if TYPE_CHECKING:
+    from steer.engine.executor import Executor, Source
+    from steer.engine.models import Pair
     from steer.generate import Generator
 
 PARTS = ("train", "validation", "test")
@@ -77,21 +79,44 @@ class Run:
             said = " ".join(str(error).split())
             raise ValueError(f"{folder / 'config.yaml'} cannot be read: {said}") from None
 
-    @cached_property
-    def pair(self) -> Any:
-        from steer.engine.models import load
+    @property
+    def source(self) -> "Source":
+        """Where the models of this run come from, and how they are loaded."""
+        from steer.engine.executor import Source
 
         s = self.settings
         # What "auto" was when the run began; it depends on the device, which may change.
         begun = self.manifest.get("arithmetic", {}).get("dtype", "auto")
-        return load(
+        return Source(
             s.model,
-            s.domain or self.folder / "domain",
+            str(s.domain or self.folder / "domain"),
             revision=s.revision,
             device=s.device,
             dtype=begun if s.dtype == "auto" else s.dtype,
             trust_remote_code=s.trust_remote_code,
         )
+
+    @cached_property
+    def pair(self) -> "Pair":
+        """The run's models in this process."""
+        return self.source.load()
+
+    @cached_property
+    def executor(self) -> "Executor":
+        """What draws the texts of this run: this process, vLLM, or the workers of a cluster."""
+        from steer.engine.executor import Local
+
+        s = self.settings
+        if s.engine == "local" and s.workers is None:
+            return Local(self.pair, s.generate.lanes)
+        from steer.scale import executor
+
+        return executor(self.source, s)
+
+    def release(self) -> None:
+        """Let go of what draws the texts, where that is not this process: its memory and its workers."""
+        if "executor" in self.__dict__:
+            self.executor.close()
 
     @cached_property
     def generator(self) -> "Generator":
@@ -111,7 +136,7 @@ class Run:
 
         s = settings
         return Generator(
-            pair=self.pair,
+            executor=self.executor,
             task=s.task,
             real=tuple(self.records("train")),
             guidance=s.guidance.resolve(),
@@ -158,12 +183,6 @@ class Run:
         folders |= {name.partition("[")[0]: weights_folder(path) for name, path in experts}
         files = [(name, file) for name, folder in folders.items() for file in sorted(folder.glob("*.safetensors"))]
         return {f"{name}/{file.name}": _known_hash(file, file.stat().st_mtime_ns) for name, file in files}
-
-    @property
-    def arithmetic(self) -> dict[str, str]:
-        """Where the numbers are made: another device or precision rounds otherwise."""
-        base = self.pair.base
-        return {"device": base.device.type, "dtype": str(base.dtype).removeprefix("torch.")}
 
     def note(self, facts: dict[str, Any]) -> None:
         """Add to the manifest; sections are joined, not replaced."""

@@ -144,7 +144,7 @@ class Trials:
 
     def key(self, settings: Settings) -> str:
         """What decides the texts, hashed: how many are wanted is part of it, how quickly they come is not."""
-        free: Any = {"evaluate": True, "device": True, "generate": {"lanes"}}
+        free: Any = {**dict.fromkeys(("evaluate", "device", "vllm", "workers", "ray"), True), "generate": {"lanes"}}
         tree = settings.model_dump(mode="json", exclude=free)
         tree["weights"] = self.run.weight_hashes(settings)
         tree["versions"] = {package: version(package) for package in ("steer-text", "torch", "transformers", "peft")}

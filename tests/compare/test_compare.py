@@ -185,7 +185,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("kth", [1, 3, 8, 12])
 def test_killed_while_drawing_it_comes_to_the_same_files(run, compared, tmp_path, monkeypatch, kth):
     """The k-th round of all, of whichever decoder it is, is not finished."""
-    module, calls = importlib.import_module("steer.generate"), []
+    module, calls = importlib.import_module("steer.engine.executor"), []
     decode = module.decode
 
     def failing(*arguments, **options):
@@ -206,7 +206,7 @@ def test_killed_while_drawing_it_comes_to_the_same_files(run, compared, tmp_path
 
 def test_a_comparison_that_is_done_draws_nothing_more(run, compared, monkeypatch):
     before = contents(run.folder / "compare")
-    monkeypatch.setattr(importlib.import_module("steer.generate"), "decode", None)
+    monkeypatch.setattr(importlib.import_module("steer.engine.executor"), "decode", None)
     compare(run, ALL, run.folder / "compare", 24, 0)
     assert contents(run.folder / "compare") == before
 

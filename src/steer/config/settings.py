@@ -168,6 +168,8 @@ class Generation(_Section):
     until: "count", or "converged" to stop earlier, when novelty and coverage have stopped moving.
     attempts: the budget, in drawn texts for each one wanted. lanes: texts in flight at once, which changes no text
     in float32, and in bfloat16 only near ties; None is as many as memory allows, up to 32.
+    staleness: 1 lets a round begin before the one before it has ended, so that no worker waits; its negatives and
+    quotas then know the accepted texts of one round fewer.
     """
 
     count: int = Field(200, ge=1)
@@ -176,6 +178,7 @@ class Generation(_Section):
     group_size: int = Field(8, ge=1)
     attempts: int = Field(10, ge=1)
     lanes: int | None = Field(None, ge=1)
+    staleness: int = Field(0, ge=0, le=1)
 
 
 class Gates(_Section):
@@ -249,7 +252,12 @@ class Evaluation(_Section):
 
 
 class Settings(_Section):
-    """Everything that decides a run. `domain` names a LoRA adapter or a full fine-tuned model to use as it is."""
+    """Everything that decides a run. `domain` names a LoRA adapter or a full fine-tuned model to use as it is.
+
+    engine: what draws the texts, our own or vLLM, which `vllm` gives options of its `LLM`, as in
+    {tensor_parallel_size: 2}. workers: how many processes of a Ray cluster draw, each on a device of its own; None is
+    this process alone. ray: the cluster's address, or "auto" for the one that runs here, else one for this run.
+    """
 
     task: Task
     model: str = "steer-nano"
@@ -257,6 +265,10 @@ class Settings(_Section):
     trust_remote_code: bool = False
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    engine: Literal["local", "vllm"] = "local"
+    vllm: dict[str, Any] = {}
+    workers: int | None = Field(None, ge=1)
+    ray: str = "auto"
     domain: str | None = None
     finetune: Finetuning = Finetuning()
     guidance: Steering = Steering()
@@ -299,4 +311,4 @@ PLAIN: Mapping[str, Any] = {
 }
 
 # These change how fast a run goes and when it gives up, and no text that has been drawn.
-FREE_SETTINGS = ("device", "generate.lanes", "generate.attempts")
+FREE_SETTINGS = ("device", "vllm", "workers", "ray", "generate.lanes", "generate.attempts")

@@ -62,20 +62,9 @@ class Pair:
         # Settings that do not know the tokenizer's own are the architecture's default: an ordinary token here.
         return frozenset(listed) if own in listed else frozenset([own])
 
-    @torch.inference_mode()
     def untrained(self, ids: Iterable[int]) -> tuple[int, ...]:
-        """The tokens that the model cannot tell from one of these: their output embeddings are nearly the same.
-
-        Such are tokens that never came in its training (Land and Bartolo 2024). An adapter on the layers below cannot
-        separate them either: it would write any of them in the place of another. What ends a text is never among them.
-        """
-        weight = self.base.model.get_output_embeddings().weight
-        directions = torch.nn.functional.normalize(weight.float(), dim=-1)
-        found = torch.zeros(len(directions), dtype=torch.bool, device=directions.device)
-        for some in torch.tensor(sorted({*ids, *self.stop_ids}), device=directions.device).split(256):
-            alike = directions[some] @ directions.T > ALIKE  # (256, V), each token itself included
-            found |= alike[alike.sum(-1) > FAMILY].any(0)
-        return tuple(i for i in found.nonzero()[:, 0].tolist() if i not in self.stop_ids)
+        """`untrained` of this model's output embeddings."""
+        return untrained(self.base.model.get_output_embeddings().weight, ids, self.stop_ids)
 
     @property
     def context_limit(self) -> int | None:
@@ -106,6 +95,21 @@ class Pair:
                 f"{other.name} and {self.name} both have {mine} tokens, but not the same ones: streams can be summed "
                 "only over the same tokens"
             )
+
+
+@torch.inference_mode()
+def untrained(embeddings: Tensor, ids: Iterable[int], stop_ids: frozenset[int]) -> tuple[int, ...]:
+    """The tokens that a model cannot tell from one of these: their output embeddings (V, H) are nearly the same.
+
+    Such are tokens that never came in its training (Land and Bartolo 2024). An adapter on the layers below cannot
+    separate them either: it would write any of them in the place of another. What ends a text is never among them.
+    """
+    directions = torch.nn.functional.normalize(embeddings.float(), dim=-1)
+    found = torch.zeros(len(directions), dtype=torch.bool, device=directions.device)
+    for some in torch.tensor(sorted({*ids, *stop_ids}), device=directions.device).split(256):
+        alike = directions[some] @ directions.T > ALIKE  # (256, V), each token itself included
+        found |= alike[alike.sum(-1) > FAMILY].any(0)
+    return tuple(i for i in found.nonzero()[:, 0].tolist() if i not in stop_ids)
 
 
 def load(

@@ -11,6 +11,12 @@ class Tally:
     live: int = 0
     full_sorts: int = 0
 
+    def add(self, other: "Tally") -> None:
+        """Count what another decoding cost too."""
+        self.computed += other.computed
+        self.live += other.live
+        self.full_sorts += other.full_sorts
+
     @property
     def occupancy(self) -> float:
         """The share of what was computed that served a text, 0 to 1; 1 where nothing was."""

@@ -226,6 +226,10 @@ class Guidance(_Linear):
     def _mask(self) -> Mask | None:
         return self.mask
 
+    def __reduce__(self) -> tuple[type["Guidance"], tuple[dict[Stream, float], Mask | None]]:
+        # A read-only mapping cannot be pickled, and a hash is good in its own process only.
+        return Guidance, (dict(self.weights), self.mask)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Linear):
             return NotImplemented
