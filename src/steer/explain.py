@@ -1,7 +1,7 @@
 """Why a text came out as it did: each token under every stream, and the same text drawn again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -117,7 +117,7 @@ def replay(folder: Path, sample: str) -> str:
     sampling = Sampling(**row["sampling"])
     to_show = contexts(pair.tokenizer, row["prompt"], shown, run.settings.negatives.form)
     request = Request(to_show, row["seed"], sampling.max_new_tokens or 0)
-    here = replace(run.generator, executor=Local(pair))
+    here = run.drawing(run.settings, run.folder / "rounds", executor=Local(pair))
     (drawn,) = decode(pair, parse(row["formula"]), [request], sampling, suppress_tokens=here.untrained)
     if drawn.token_ids != row["token_ids"]:
         pairs = zip(drawn.token_ids, row["token_ids"], strict=False)

@@ -129,14 +129,19 @@ class Run:
         plain = changed(self.settings, {**PLAIN, "generate.until": "count"})
         return self.drawing(plain, self.folder / "baseline", "baseline")
 
-    def drawing(self, settings: Settings, folder: Path, name: str = "generate") -> "Generator":
-        """What draws samples from this run's models and real texts, by settings of its own."""
+    def drawing(
+        self, settings: Settings, folder: Path, name: str = "generate", executor: "Executor | None" = None
+    ) -> "Generator":
+        """What draws samples from this run's models and real texts, by settings of its own.
+
+        executor: another than the run's.
+        """
         from steer.generate import Generator
         from steer.ranking import Ranking
 
         s = settings
         return Generator(
-            executor=self.executor,
+            executor=executor or self.executor,
             task=s.task,
             real=tuple(self.records("train")),
             guidance=s.guidance.resolve(),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steer.cli.options import Json, RunFolder, Verbose, emit, names_in, set_verbose
+from steer.cli.options import Cluster, Json, RunFolder, Verbose, Workers, emit, names_in, opened, set_verbose
 from steer.terminal import comparison_table, recommendation
 
 
@@ -20,6 +20,8 @@ def compare(
     listed: Annotated[bool, typer.Option("--list", help="show the decoders there are, and draw nothing")] = False,
     out: Annotated[Path | None, typer.Option(help="where (default: RUN/compare, or RUN/sizes)")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Workers = None,
+    ray: Cluster = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -27,9 +29,8 @@ def compare(
     set_verbose(verbose)
     from steer.compare.decoders import chosen
     from steer.config import UsageError
-    from steer.run import Run
 
-    run = Run.open(folder)
+    run = opened(folder, workers, ray)
     wanted = chosen(run.settings, run.records("train"), names_in(decoders), formula or [])
     if listed:
         emit({one.name: one.label for one in wanted}, as_json, "\n".join(f"{d.name:22} {d.label}" for d in wanted))
@@ -73,6 +74,8 @@ def tune(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="where (default: RUN/tune)")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Workers = None,
+    ray: Cluster = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -81,7 +84,6 @@ def tune(
     from steer.config import UsageError
     from steer.evaluate.catalogue import NAMES
     from steer.pareto import Want
-    from steer.run import Run
     from steer.tune import WANT
     from steer.tune.of_run import PAPER_SAMPLES, Tuning, dial, parse_axes, parse_budget
 
@@ -99,7 +101,7 @@ def tune(
     except ValueError as error:
         raise UsageError(f"--dials: {error}") from None
     where = out or folder / "tune"
-    tuning = Tuning(Run.open(folder), where, goal, seed)
+    tuning = Tuning(opened(folder, workers, ray), where, goal, seed)
     if paper:
         result = tuning.figures(samples or PAPER_SAMPLES)
     elif grid:

@@ -2,10 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from steer.run import Run
 
 File = Annotated[Path, typer.Argument(help="a run file (.yaml), or the data itself (.jsonl, .csv, .parquet, .txt)")]
 Overrides = Annotated[
@@ -20,7 +24,19 @@ FailUnder = Annotated[
 ]
 Embeddings = Annotated[Path | None, typer.Option(metavar="FILE.npy", help="your own, a row for each text")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
+Workers = Annotated[int | None, typer.Option(min=1, help="processes of a Ray cluster that draw (default: the run's)")]
+Cluster = Annotated[str | None, typer.Option("--ray", metavar="HOST:PORT", help="the cluster (default: the run's)")]
 verbose_wanted = False
+
+
+def opened(folder: Path, workers: int | None, ray: str | None) -> "Run":
+    """A run to draw more from, with workers of its own or others."""
+    from steer.config import changed
+    from steer.run import Run
+
+    run = Run.open(folder)
+    given = {name: one for name, one in (("workers", workers), ("ray", ray)) if one is not None}
+    return replace(run, settings=changed(run.settings, given))
 
 
 def names_in(value: str | None) -> list[str] | None:

@@ -51,6 +51,7 @@ def grow(run: Run, sizes: Sequence[int], folder: Path, samples: int, seed: int) 
             trials = Trials(part, where / "drawn")
             drawn[name] = trials.draw(decoder.changes, samples, seed, name)
             decoders.append(replace(decoder, name=name, label=label))
+        part.release()  # the workers of the next size have other weights
     known = {one.name: int(one.name.rpartition("_")[2]) for one in decoders}
     return judged(run, decoders, drawn, folder, samples, seed, known).to_json()
 

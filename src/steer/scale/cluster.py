@@ -6,6 +6,7 @@ from typing import Any
 
 from steer.config import Settings
 from steer.engine.executor import Source
+from steer.progress import say
 
 # Both are read when Ray is imported: it would tell its makers of every cluster that is begun, and print what its own
 # processes say of a lost worker among what a command prints.
@@ -24,8 +25,8 @@ ANSWER = 10.0  # seconds in which a cluster has to answer
 class Cluster:
     """A connection to the cluster at an address, for so many workers.
 
-    "auto" is the cluster that runs on this host, and where there is none, one that ends with this process. Raises
-    ValueError where nothing answers.
+    "auto" is the cluster that `ray start` has begun on this host (or $RAY_ADDRESS names), and where there is none, one
+    that ends with this process. Raises ValueError where nothing answers.
     """
 
     def __init__(self, address: str, workers: int) -> None:
@@ -33,16 +34,14 @@ class Cluster:
         if not self.joined:
             return
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
-        if address != "auto":
-            _reach(address)
         try:
-            ray.init(address=address, **quiet)
-        except ConnectionError:
-            if address != "auto":
-                raise ValueError(f"ray: no cluster answers at {address!r}") from None
-            self.own = True
-            processors = max(workers, os.cpu_count() or 1)
-            ray.init(address="local", num_cpus=processors, include_dashboard=False, **quiet)
+            if address == "auto":
+                self.own = _begun(max(workers, os.cpu_count() or 1), quiet)
+            else:
+                _reach(address)
+                ray.init(address=address, **quiet)
+        except (ConnectionError, RayError) as error:
+            raise ValueError(f"ray: the cluster at {address!r} cannot be joined: {error}") from None
 
     def needs(self, source: Source, settings: Settings) -> dict[str, float]:
         """What a worker takes of it: a GPU where there are any, else its share of the processors."""
@@ -61,6 +60,20 @@ class Cluster:
     def leave(self) -> None:
         if self.joined:
             ray.shutdown()
+
+
+def _begun(processors: int, quiet: dict[str, Any]) -> bool:
+    """Whether this process has begun a cluster, as there was none that `ray start` has begun on this host."""
+    own = {"num_cpus": processors, "include_dashboard": False, **quiet}
+    try:
+        ray.init(**own)
+    except ValueError:  # what a running cluster has cannot be set
+        ray.init(**quiet)
+        return False
+    except ConnectionError:
+        say("warning: ray: the cluster that was begun on this host does not answer; one is begun for this process")
+        ray.init(address="local", **own)
+    return True
 
 
 def _reach(address: str) -> None:

@@ -126,14 +126,14 @@ class Workers:
 
     @property
     def status(self) -> str:
-        speeds = sorted(seat.tokens / seat.seconds for seat in self._seats if seat.seconds)
-        if not speeds:
-            return ""
-        each = f"{speeds[0]:.0f} to {speeds[-1]:.0f}" if len(speeds) > 1 else f"{speeds[0]:.0f}"
-        return f"workers: {len(speeds)}, each {each} tokens/s"
+        speeds = {seat.number: seat.tokens / seat.seconds for seat in self._seats if seat.seconds}
+        if len(speeds) > 8:
+            return f"{len(speeds)} workers, {min(speeds.values()):.0f} to {max(speeds.values()):.0f} tokens/s each"
+        each = ", ".join(f"{speed:.0f} (worker {number})" for number, speed in speeds.items())
+        return f"tokens/s: {each}" if each else ""
 
     def close(self) -> None:
-        for seat in self._seats:
+        for seat in self._seats if ray.is_initialized() else ():
             ray.kill(seat.process)
         self._seats, self._rounds = [], []
         if self._cluster:
@@ -205,6 +205,7 @@ class Workers:
             said = ray.get(call)
         except RayTaskError as error:
             if seat.facts:
+                seat.round = None
                 raise error.cause from None
             self._refuse(seat, error.cause)
         except RayError:
