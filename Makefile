@@ -1,10 +1,11 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv by pip.
 PYTHON ?= python3
 VENV := .venv
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 SOURCES := $(shell find src tests examples scripts benchmarks -type f -not -path '*/__pycache__/*') pyproject.toml constraints.txt README.md
 
-.PHONY: demo test lint format slow clean
+.PHONY: demo test test-vllm lint format slow clean
 
 demo: $(VENV)/installed  ## fine-tune, generate, measure, report, on data of our own
 	$(BIN)/steer run examples/hypotheses.yaml
@@ -24,8 +25,11 @@ format: $(VENV)/installed-dev
 slow: $(VENV)/installed-dev  ## what takes long, or needs real data: STEER_DATA=folder STEER_MODELS=folder make slow
 	$(BIN)/python -m pytest -m slow
 
+test-vllm: $(VLLM)/installed  ## guided decoding in vLLM, in an environment of its own
+	$(VLLM)/bin/python -m pytest tests/vllm
+
 clean:
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VLLM) dist .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +41,13 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/installed
+
+# vLLM asks for packages of sound and pictures; those that do not fit its torch keep transformers from being imported.
+$(VLLM)/installed: pyproject.toml requirements-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --requirement requirements-vllm.txt --editable .
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec torchvision
+	@touch $@
 
 $(VENV)/tested: $(VENV)/installed-dev $(SOURCES)
 	$(MAKE) lint

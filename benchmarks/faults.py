@@ -134,7 +134,8 @@ def hosts(temporary: Path) -> Iterator[None]:
         commands.append(["ip", "-n", name, "addr", "add", f"{address}/24", "dev", end])
         commands += [["ip", "-n", name, "link", "set", device, "up"] for device in (end, "lo")]
     start = [str(BIN / "ray"), "start", "--num-cpus=1", "--disable-usage-stats"]
-    head = ["--head", f"--temp-dir={temporary}", f"--node-ip-address={HEAD}", f"--port={PORT}", "--include-dashboard=false"]
+    head = ["--head", f"--temp-dir={temporary}", f"--node-ip-address={HEAD}", f"--port={PORT}"]
+    head.append("--include-dashboard=false")
     commands.append(["ip", "netns", "exec", NAMES[0], *start, *head])
     commands.append(["ip", "netns", "exec", NAMES[1], *start, f"--address={HEAD}:{PORT}", f"--node-ip-address={OTHER}"])
     try:

@@ -55,12 +55,7 @@ class Pair:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """The tokens that end a text: the tokenizer's own, and those of the model's settings (the end of a turn)."""
-        own = self.tokenizer.eos_token_id
-        listed = getattr(self.base.model.generation_config, "eos_token_id", None)
-        listed = [listed] if isinstance(listed, int) else list(listed or [])
-        # Settings that do not know the tokenizer's own are the architecture's default: an ordinary token here.
-        return frozenset(listed) if own in listed else frozenset([own])
+        return stop_ids(self.tokenizer, self.base.model.generation_config)
 
     def untrained(self, ids: Iterable[int]) -> tuple[int, ...]:
         """`untrained` of this model's output embeddings."""
@@ -138,7 +133,7 @@ def load(
         raise ValueError(f"device {device!r} is not there: {_in_a_line(error)}") from None
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"dtype {dtype!r}; expected auto, float32, bfloat16 or float16")
-    kind = _quickest(model, revision, place, trust_remote_code) if dtype == "auto" else getattr(torch, dtype)
+    kind = quickest(model, revision, place, trust_remote_code) if dtype == "auto" else getattr(torch, dtype)
     loaded, tokenizer = _load(model, revision, place, kind, trust_remote_code)
     if adapter is None:
         return Pair(Network(loaded, model), tokenizer, model, trust_remote_code=trust_remote_code)
@@ -152,7 +147,16 @@ def load(
     return pair
 
 
-def _quickest(model: str, revision: str | None, device: torch.device, trust: bool) -> torch.dtype:
+def stop_ids(tokenizer: Any, settings: Any) -> frozenset[int]:
+    """The tokens that end a text: the tokenizer's own, and those of the model's settings (the end of a turn)."""
+    own = tokenizer.eos_token_id
+    listed = getattr(settings, "eos_token_id", None)
+    listed = [listed] if isinstance(listed, int) else list(listed or [])
+    # Settings that do not know the tokenizer's own are the architecture's default: an ordinary token here.
+    return frozenset(listed) if own in listed else frozenset([own])
+
+
+def quickest(model: str, revision: str | None, device: torch.device, trust: bool) -> torch.dtype:
     """bfloat16 where it pays: on every GPU; on a CPU for LARGE models, if the processor has units for it."""
     if device.type != "cpu":
         return torch.bfloat16
