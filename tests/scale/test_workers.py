@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -18,12 +19,12 @@ import toy
 from steer import guidance as g
 from steer.config import Generation, Sampling, Settings
 from steer.engine.contexts import contexts
-from steer.engine.executor import Local, Source
+from steer.engine.executor import Facts, Local, Source
 from steer.engine.requests import Request
 from steer.engine.tally import Tally
 from steer.generate import Generator
 from steer.scale.cluster import Cluster as Joined
-from steer.scale.ray import Workers
+from steer.scale.ray import Workers, _Seat
 from steer.task import Task
 
 SEED = 40
@@ -204,6 +205,22 @@ def test_models_that_no_worker_can_load_are_said_once(cluster, tmp_path, capfd):
     with pytest.raises(ValueError, match=r"^no worker can load the models: model .*nowhere: there is no such folder$"):
         nowhere.facts(g.steer())
     assert "nowhere" not in capfd.readouterr().err
+
+
+def test_of_several_that_cannot_load_the_models_one_is_told_where_others_can(source, monkeypatch, capsys):
+    monkeypatch.setattr(Workers, "begin", lambda self: None)
+    monkeypatch.setattr("steer.scale.ray.ray.kill", lambda process: None)
+    mixed, facts = Workers(source, settings(4)), Facts("toy", None, frozenset(), "cpu", "float32")
+    seats = [_Seat(number, None, None) for number in range(4)]
+    mixed._seats = list(seats)
+    mixed._refuse(seats[0], ValueError("no space left"))
+    assert capsys.readouterr().err == ""  # it may be said of all of them in the end
+    mixed._welcome(seats[1], "here", facts)
+    mixed._refuse(seats[2], ValueError("no space left"))
+    assert capsys.readouterr().err.count("no space left") == 1
+    mixed._welcome(seats[3], "there", replace(facts, device="cuda"))
+    assert "worker 3 on there computes on cuda, the first on cpu" in capsys.readouterr().err
+    assert mixed.ready == 2
 
 
 def test_an_error_without_end_is_an_error(cluster, source, monkeypatch):

@@ -50,7 +50,7 @@ class Cluster:
             return {"num_cpus": 1, "num_gpus": int(settings.vllm.get("tensor_parallel_size", 1))}
         processors = [int(node["CPU"]) for node in nodes if node.get("CPU")]
         # A worker does not span hosts.
-        return {"num_cpus": max(1, min(sum(processors) // self.workers, *processors))}
+        return {"num_cpus": max(1, min([sum(processors) // self.workers, *processors]))}
 
     def threads(self, needs: dict[str, float]) -> int:
         """Of a worker's process. In a cluster of our own there may be more workers than processors."""

@@ -79,7 +79,7 @@ class Workers:
         self.lost = self.repeated = 0
         self._seats: list[_Seat] = []
         self._rounds: list[_Round] = []
-        self._unfit: list[str] = []  # what workers said that cannot load the models
+        self._unfit: dict[str, bool] = {}  # what workers said that cannot load the models, and whether it was told
         self._paces: deque[float] = deque(maxlen=64)  # seconds a text, of the last parcels
         self._futile = 0
         self._cluster: Cluster | None = None
@@ -159,7 +159,7 @@ class Workers:
         self._cluster = Cluster(self.settings.ray, wanted)
         self._needs = self._cluster.needs(self.source, self.settings)
         self._adapter = ray.put(adapter_files(self.source.adapter))
-        self._unfit, self._opened = [], time.monotonic()
+        self._unfit, self._opened = {}, time.monotonic()
         self._seats = [self._seated(number) for number in range(wanted)]
 
     def _seated(self, number: int) -> _Seat:
@@ -172,7 +172,7 @@ class Workers:
         """Hand out what waits, and hear what one worker says, if one does within POLL seconds."""
         self._hand_out()
         calls = {seat.call: seat for seat in self._seats if seat.call is not None}
-        for call in ray.wait(list(calls), timeout=POLL)[0]:
+        for call in ray.wait(list(calls), timeout=POLL)[0] if calls else ():
             self._hear(calls[call])
         if not self._ready and self._opened and time.monotonic() - self._opened > PATIENCE:
             self._opened = 0.0
@@ -226,6 +226,7 @@ class Workers:
         seat.host, seat.facts = host, facts
         if facts.device != first.device:
             say(f"warning: {seat} computes on {facts.device}, the first on {first.device}: near ties may differ")
+        self._tell_unfit()
 
     def _refuse(self, seat: _Seat, error: BaseException) -> None:
         """A worker cannot load the models. That is said once, and is the end only where none can."""
@@ -234,16 +235,19 @@ class Workers:
         if not self._seats:
             self.close()
             raise ValueError(f"no worker can load the models: {error}") from None
-        if str(error) not in self._unfit:
-            self._unfit.append(str(error))
-            if self._ready:
-                say(f"warning: a worker cannot load the models: {error}")
+        self._unfit.setdefault(str(error), False)
+        self._tell_unfit()
+
+    def _tell_unfit(self) -> None:
+        for error in [error for error, told in self._unfit.items() if self._ready and not told]:
+            self._unfit[error] = True
+            say(f"warning: a worker cannot load the models, and others can: {error}")
 
     def _replace(self, seat: _Seat) -> None:
         """A worker is gone: others draw what it held, and the cluster is asked for another."""
         orphans = seat.round.board.lost(seat) if seat.round else []
         self.lost, self.repeated, self._futile = self.lost + 1, self.repeated + len(orphans), self._futile + 1
-        if self._futile == FUTILE:
+        if self._futile >= FUTILE:
             raise RuntimeError(f"{FUTILE} workers were lost one after the other, without a text between them")
         again = f"; the {len(orphans)} groups that it held are drawn again" if orphans else ""
         say(f"warning: {seat} was lost{again}")
