@@ -3,7 +3,7 @@
 import random
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from steer.config import Form, Negatives
@@ -17,6 +17,9 @@ class Pool:
 
     real: tuple[Record, ...]
     synthetic: tuple[Record, ...] = ()
+    _found: dict[tuple[tuple[str, str], ...], tuple[Sequence[Record], Sequence[Record]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def draw(self, settings: Negatives, labels: Mapping[str, str], rng: random.Random) -> list[Record]:
         """`settings.count` texts of the same labels without repeats, real and synthetic mixed, in random order.
@@ -25,7 +28,7 @@ class Pool:
         """
         if settings.texts:
             return [Record(f"hand{i}", {}, text) for i, text in enumerate(settings.texts)]
-        sides = [_alike(side, labels) for side in (self.real, self.synthetic)]
+        sides = self._alike(tuple(labels.items()))
         wanted = round(settings.count * settings.real_share)
         real = min(len(sides[0]), max(wanted, settings.count - len(sides[1])))
         synthetic = min(len(sides[1]), settings.count - real)
@@ -33,9 +36,16 @@ class Pool:
         rng.shuffle(drawn)
         return drawn
 
+    def _alike(self, labels: tuple[tuple[str, str], ...]) -> tuple[Sequence[Record], Sequence[Record]]:
+        """The texts of these labels, of both sides; found once, as many groups ask for the same."""
+        if labels not in self._found:
+            real, synthetic = ([r for r in side if _has(r, labels)] for side in (self.real, self.synthetic))
+            self._found[labels] = real, synthetic
+        return self._found[labels]
 
-def _alike(records: Sequence[Record], labels: Mapping[str, str]) -> list[Record]:
-    return [record for record in records if all(record.fields.get(name) == value for name, value in labels.items())]
+
+def _has(record: Record, labels: tuple[tuple[str, str], ...]) -> bool:
+    return all(record.fields.get(name) == value for name, value in labels)
 
 
 def fitting(

@@ -24,27 +24,28 @@ def test_idle_workers_share_a_round():
     }
 
 
-def test_nobody_gets_more_than_fits_its_lanes():
-    dealt = board(*[8] * 40, lanes=32).deal(["a", "b"], 2)
-    assert [texts(parcel) for parcel in dealt.values()] == [32, 32]
-
-
-def test_a_group_is_drawn_whole_even_where_it_has_more_texts_than_there_are_lanes():
-    assert [texts(parcel) for parcel in board(50, 50, lanes=32).deal(["a"], 1).values()] == [50]
-
-
-def test_the_last_parcels_are_small():
-    made, sizes = board(*[8] * 16, lanes=128), []
-    made.deal(["a", "b"], 2)
-    made.post(Unit(f"more {i}", 8) for i in range(16))
+def test_of_a_large_round_a_part_is_left_for_whoever_is_done_first():
+    made = board(*[8] * 50, lanes=32)
+    dealt = made.deal(["a", "b"], 2)
+    assert [texts(parcel) for parcel in dealt.values()] == [144, 144]  # of 400, of which 200 are a worker's part
+    rest = []
     while parcel := made.deal(["a"], 2).get("a"):
         made.done("a", [unit.id for unit in parcel])
-        sizes.append(texts(parcel))
-    assert sizes == [64, 32, 16, 8, 8]
+        rest.append(texts(parcel))
+    assert rest == [40, 32, 32, 8]
+
+
+def test_what_two_parcels_of_full_lanes_hold_is_one_parcel():
+    """Whose lanes are filled again as its texts end."""
+    assert [texts(parcel) for parcel in board(*[8] * 8, lanes=32).deal(["a"], 1).values()] == [64]
+
+
+def test_a_group_is_drawn_whole_even_where_it_has_more_texts_than_asked_for():
+    assert [texts(parcel) for parcel in board(50, 50, 50, lanes=32).deal(["a"], 2).values()] == [50]
 
 
 def test_what_a_lost_worker_held_comes_before_everything_else():
-    made = board(*[8] * 6, lanes=16)
+    made = board(*[8] * 6, lanes=8)
     made.deal(["a", "b"], 2)
     assert [unit.id for unit in made.lost("a")] == ["0", "1"]
     assert list(made.waiting) == ["0", "1", "4", "5"]

@@ -1,5 +1,6 @@
 """Workers of a Ray cluster, each a process of its own: the texts of one process, whatever becomes of the workers."""
 
+import contextlib
 import os
 import pickle
 import re
@@ -76,9 +77,12 @@ def drawn(executor: Local | Workers, **options: int) -> list[list[int]]:
 
 
 def processes() -> list[int]:
-    """The workers' processes on this machine, as Ray names them."""
-    every = psutil.process_iter(["cmdline"])
-    return [process.pid for process in every if (process.info["cmdline"] or [""])[0].startswith("ray::Worker")]
+    """Those of the workers, as Ray names them, and of nobody else's on this machine."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [process.pid] * (process.cmdline() or [""])[0].startswith("ray::Worker")
+    return found
 
 
 def until(condition, workers: Workers, seconds: float = 60) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+SHARE = 0.75  # of what is a worker's part of a large round, it takes at once
 Worker = TypeVar("Worker", bound=Hashable)
 
 
@@ -32,16 +33,18 @@ class Board(Generic[Worker]):
         self.waiting |= {unit.id: unit for unit in units}
 
     def deal(self, idle: Sequence[Worker], workers: int) -> dict[Worker, list[Unit]]:
-        """What each idle worker, out of so many, is to draw now: full lanes while there is enough.
+        """What each idle worker, out of so many, is to draw now.
 
-        When all are idle they share what waits; later a worker takes its share of what is left, so that the last
-        parcels are small and all end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
+        A round that fills all lanes no more than twice is shared at once. Of a larger one each takes most of its share,
+        as it fills its own lanes again while they last; the rest goes in full lanes to whoever is done. Smaller parcels
+        would end together, but take as many steps as full ones (benchmarks/rounds.py).
         """
-        fresh = len(idle) == workers
+        whole = len(idle) == workers and self._texts() <= 2 * self.lanes * workers
+        most = max(self.lanes, round(SHARE * self._texts() / workers))
         return {
             worker: parcel
             for i, worker in enumerate(idle)
-            if (parcel := self._take(worker, -(-self._texts() // (len(idle) - i if fresh else workers))))
+            if (parcel := self._take(worker, -(-self._texts() // (len(idle) - i)) if whole else most))
         }
 
     def copy(self, idle: Worker, late: Worker) -> list[Unit]:
@@ -84,7 +87,7 @@ class Board(Generic[Worker]):
         """Whole units of at most so many texts, at least one unit."""
         parcel: list[Unit] = []
         for unit in self.waiting.values():
-            if parcel and sum(one.size for one in parcel) + unit.size > min(texts, self.lanes):
+            if parcel and sum(one.size for one in parcel) + unit.size > texts:
                 break
             parcel.append(unit)
         for unit in parcel:

@@ -12,6 +12,7 @@ from steer.progress import say
 # processes say of a lost worker among what a command prints.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+os.environ.setdefault("RAY_worker_niceness", "0")  # or everything else on the host would come first
 try:
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -67,13 +68,16 @@ def _begun(processors: int, quiet: dict[str, Any]) -> bool:
     own = {"num_cpus": processors, "include_dashboard": False, **quiet}
     try:
         ray.init(**own)
-    except ValueError:  # what a running cluster has cannot be set
+        return True
+    except ValueError:  # what a cluster has that runs already cannot be set
+        pass
+    try:
         ray.init(**quiet)
         return False
     except ConnectionError:
         say("warning: ray: the cluster that was begun on this host does not answer; one is begun for this process")
         ray.init(address="local", **own)
-    return True
+        return True
 
 
 def _reach(address: str) -> None:
