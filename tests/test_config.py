@@ -236,14 +236,22 @@ def test_differences_are_named_and_free_settings_are_none():
     old = Settings(task=Task(data="d"))
     assert differences(old, old) == []
     assert differences(old, Settings(task=Task(data="d"), seed=3)) == ["seed: 0 -> 3"]
-    free = Settings.model_validate({"task": {"data": "d"}, "device": "cuda", "generate": {"lanes": 1, "attempts": 99}})
-    assert differences(old, free) == []
+    quick = {"device": "cuda", "workers": 8, "ray": "10.0.0.1:6379", "vllm": {"tensor_parallel_size": 2}}
+    tree = {"task": {"data": "d"}, "generate": {"lanes": 1, "attempts": 99}, **quick}
+    assert differences(old, Settings.model_validate(tree)) == []
+    assert differences(old, Settings(task=Task(data="d"), engine="vllm")) == ["engine: 'local' -> 'vllm'"]
     both = Settings.model_validate({"task": {"data": "e", "columns": {"text": "t"}}, "guidance": {"eta": 0.5}})
     assert differences(old, both) == [
         "task.data: 'd' -> 'e'",
         "guidance.eta: 0.4 -> 0.5",
         "task.columns.text: None -> 't'",
     ]
+
+
+def test_options_of_vllm_can_be_given_one_by_one(tmp_path):
+    (tmp_path / "run.yaml").write_text("task: {data: d.jsonl}\nvllm: {max_model_len: 512}\n")
+    settings = load_settings(tmp_path / "run.yaml", ["vllm.tensor_parallel_size=2", "engine=vllm"])
+    assert settings.vllm == {"max_model_len": 512, "tensor_parallel_size": 2}
 
 
 def test_settings_cannot_be_changed_in_place():

@@ -1,5 +1,6 @@
 """Workers that come and go, in a cluster of several nodes."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,7 @@ from steer.config import Sampling, Settings
 from steer.engine.contexts import contexts
 from steer.engine.executor import Executor, Local, Source
 from steer.engine.requests import Request
+from steer.scale.cluster import _begun_here
 from steer.scale.ray import Workers
 
 
@@ -84,3 +86,19 @@ def test_a_cluster_that_does_not_answer_is_named():
     nobody = Workers(Source("steer-nano"), settings(1, ray="127.0.0.1:1"))
     with pytest.raises(ValueError, match=r"no cluster answers at '127\.0\.0\.1:1', expected HOST:PORT"):
         nobody.facts(g.steer())
+
+
+def test_a_cluster_that_was_begun_here_and_is_gone_is_not_waited_for(tmp_path, monkeypatch, capsys):
+    """As after the host has gone down: Ray's note of it stays."""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert _begun_here() is None
+    assert "the cluster at 127.0.0.1:1 does not answer; one is begun for this process" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        assert _begun_here() == address
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert _begun_here() == "10.0.0.1:6379"

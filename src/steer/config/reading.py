@@ -66,7 +66,9 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 def differences(old: Settings, new: Settings) -> list[str]:
     """The settings in which two runs differ, as `key: old -> new`, those that change no text left out."""
     before, after = dict(_flat(old.model_dump(mode="json"))), dict(_flat(new.model_dump(mode="json")))
-    changed = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in FREE_SETTINGS]
+    free = tuple(f"{key}." for key in FREE_SETTINGS)  # of which vllm is a section of its own
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    changed = [key for key in keys if not f"{key}.".startswith(free)]
     return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in changed]
 
 
@@ -112,7 +114,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
     known = dict(_keys(Settings))
     sections = {name.rpartition(".")[0] for name in known}
     column = key.startswith("task.columns.")
-    if key not in known and key not in sections and not column:
+    if key not in known and key not in sections and not column and not key.startswith("vllm."):
         raise UsageError(_unknown(key, list(known)))
     *path, last = key.split(".")
     node = tree

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from steer.config import Settings
@@ -35,14 +37,17 @@ class Cluster:
         if not self.joined:
             return
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+        there = _begun_here() if address == "auto" else address
+        if there is None:
+            self.own = True
+            processors = max(workers, os.cpu_count() or 1)
+            ray.init(address="local", num_cpus=processors, include_dashboard=False, **quiet)
+            return
+        _reach(there)
         try:
-            if address == "auto":
-                self.own = _begun(max(workers, os.cpu_count() or 1), quiet)
-            else:
-                _reach(address)
-                ray.init(address=address, **quiet)
+            ray.init(address=there, **quiet)
         except (ConnectionError, RayError) as error:
-            raise ValueError(f"ray: the cluster at {address!r} cannot be joined: {error}") from None
+            raise ValueError(f"ray: the cluster at {there!r} cannot be joined: {error}") from None
 
     def needs(self, source: Source, settings: Settings) -> dict[str, float]:
         """What a worker takes of it: a GPU where there are any, else its share of the processors."""
@@ -63,25 +68,23 @@ class Cluster:
             ray.shutdown()
 
 
-def _begun(processors: int, quiet: dict[str, Any]) -> bool:
-    """Whether this process has begun a cluster, as there was none that `ray start` has begun on this host."""
-    own = {"num_cpus": processors, "include_dashboard": False, **quiet}
+def _begun_here() -> str | None:
+    """The cluster that $RAY_ADDRESS names, or else `ray start` has begun on this host, if it is still there."""
+    if named := os.environ.get("RAY_ADDRESS"):
+        return named
+    noted = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
+    address = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
     try:
-        ray.init(**own)
-        return True
-    except ValueError:  # what a cluster has that runs already cannot be set
-        pass
-    try:
-        ray.init(**quiet)
-        return False
-    except ConnectionError:
-        say("warning: ray: the cluster that was begun on this host does not answer; one is begun for this process")
-        ray.init(address="local", **own)
-        return True
+        _reach(address)
+    except ValueError:
+        if address:
+            say(f"warning: ray: the cluster at {address} does not answer; one is begun for this process")
+        return None
+    return address
 
 
 def _reach(address: str) -> None:
-    """Ray itself tries for minutes."""
+    """Raises ValueError where nothing answers there; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()

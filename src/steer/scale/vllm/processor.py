@@ -57,8 +57,8 @@ class Guidance(First, Second):  # type: ignore[misc]
     A request is of a group by `SamplingParams(temperature=0, stop_token_ids=..., ignore_eos=True, extra_args={"steer":
     {"group": id, "role": r, "seed": int, "recipe": text}})`; `steer.scale.vllm.recipe.write` makes the text. Others
     pass untouched. Accept a group only where all its outputs have the same ids and finish reason: see `groups`. Groups
-    must be admitted whole, so the engine has to run in the process that adds them
-    (`VLLM_ENABLE_V1_MULTIPROCESSING=0`), and `max_num_seqs` should be a multiple of the streams of a group.
+    must be admitted whole, so the engine should run in the process that adds them (`VLLM_ENABLE_V1_MULTIPROCESSING=0`;
+    else about a third may be out of step, and to be drawn again), and `max_num_seqs` be a multiple of their streams.
 
     On processors vllm 0.32 takes the last adapter for requests without one (vllm-project/vllm#48421): there, send those
     of the base model with an adapter of scale 0. With tensor parallelism every rank runs this on the same gathered
