@@ -237,15 +237,25 @@ def test_differences_are_named_and_free_settings_are_none():
     assert differences(old, old) == []
     assert differences(old, Settings(task=Task(data="d"), seed=3)) == ["seed: 0 -> 3"]
     quick = {"device": "cuda", "workers": 8, "ray": "10.0.0.1:6379", "vllm": {"tensor_parallel_size": 2}}
-    tree = {"task": {"data": "d"}, "generate": {"lanes": 1, "attempts": 99}, **quick}
-    assert differences(old, Settings.model_validate(tree)) == []
-    assert differences(old, Settings(task=Task(data="d"), engine="vllm")) == ["engine: 'local' -> 'vllm'"]
+    tree = {"task": {"data": "d"}, "generate": {"lanes": 1, "attempts": 99}, "engine": "vllm", **quick}
+    assert differences(old, Settings.model_validate(tree)) == ["engine: 'local' -> 'vllm'"]
+    tree["vllm"]["quantization"] = "fp8"
+    assert "vllm.quantization: None -> 'fp8'" in differences(old, Settings.model_validate(tree))
     both = Settings.model_validate({"task": {"data": "e", "columns": {"text": "t"}}, "guidance": {"eta": 0.5}})
     assert differences(old, both) == [
         "task.data: 'd' -> 'e'",
         "guidance.eta: 0.4 -> 0.5",
         "task.columns.text: None -> 't'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"ray": "h:1"}, "set workers as well"), ({"vllm": {"max_model_len": 9}}, "set engine to vllm as well")],
+)
+def test_what_would_be_ignored_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        Settings.model_validate({"task": {"data": "d"}, **given})
 
 
 def test_options_of_vllm_can_be_given_one_by_one(tmp_path):

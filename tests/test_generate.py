@@ -513,6 +513,15 @@ def test_each_round_has_an_eta_that_follows_from_those_before(generator):
     assert [one.hits for one in seen] == [sum(s.round == number and s.refused for s in samples) for number in rounds]
 
 
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_the_course_tells_the_eta_that_each_round_was_drawn_with(generator, staleness):
+    loop = Loop(Target.parse("auto(duplicates=0.02)"), lambda eta: g.steer(0.1, eta))
+    samples = generator(count=40, loop=loop, settings={"staleness": staleness}).run()
+    formulas = {sample.round: sample.formula for sample in samples}
+    assert len(formulas) > 4
+    assert [str(g.steer(0.1, seen.eta)) for seen in loop.seen(samples)] == list(formulas.values())
+
+
 def test_a_held_share_is_held_alike_when_the_run_is_resumed(generator, tmp_path):
     whole = generator(**held(folder=tmp_path / "whole")).run()
     files = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}

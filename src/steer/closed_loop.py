@@ -132,9 +132,13 @@ class Loop:
     def seen(self, samples: "Sequence[Sample]") -> list[Seen]:
         """The finished rounds, each with the η that it must have had."""
         history: list[Seen] = []
-        for number in sorted({sample.round for sample in samples}):
-            drawn = [sample for sample in samples if sample.round == number]
-            history.append(seen(self.target.of, next_eta(self.target, history), drawn))
+        rounds: dict[int, list[Sample]] = {}
+        for sample in samples:
+            rounds.setdefault(sample.round, []).append(sample)
+        for number, drawn in sorted(rounds.items()):
+            # With staleness it was begun before the last of them were known.
+            known = history[: number if drawn[0].snapshot is None else drawn[0].snapshot]
+            history.append(seen(self.target.of, next_eta(self.target, known), drawn))
         return history
 
 

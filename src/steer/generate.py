@@ -306,7 +306,11 @@ class Generator:
     def stored(self) -> list[Sample]:
         if self.folder is None or not self.folder.is_dir():
             return []
-        return [Sample.from_json(row) for file in sorted(self.folder.glob("[0-9]*.jsonl")) for row in read_jsonl(file)]
+        return [
+            Sample.from_json(row)
+            for file in sorted(self.folder.glob("[0-9]*.jsonl"), key=_number)
+            for row in read_jsonl(file)
+        ]
 
     def _blame(self, samples: Sequence[Sample], refused: Counter[Verdict]) -> str:
         gate, n = refused.most_common(1)[0]
@@ -350,6 +354,10 @@ def generate(
         seed=seed,
     )
     return [sample.record for sample in accepted(generator.run())]
+
+
+def _number(file: Path) -> int:
+    return int(file.stem)
 
 
 def _seed(*parts: int) -> int:

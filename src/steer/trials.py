@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from steer.config import Settings, changed, evaluation_settings
+from steer.config import FREE_VLLM, Settings, changed, evaluation_settings
 from steer.evaluate import Evaluation
 from steer.evaluate.catalogue import COUNTED
 from steer.evaluate.intervals import Estimate
@@ -144,7 +144,8 @@ class Trials:
 
     def key(self, settings: Settings) -> str:
         """What decides the texts, hashed: how many are wanted is part of it, how quickly they come is not."""
-        free: Any = {**dict.fromkeys(("evaluate", "device", "vllm", "workers", "ray"), True), "generate": {"lanes"}}
+        free: Any = {"evaluate": True, "device": True, "workers": True, "ray": True, "generate": {"lanes"}}
+        free["vllm"] = set(FREE_VLLM)
         tree = settings.model_dump(mode="json", exclude=free)
         tree["weights"] = self.run.weight_hashes(settings)
         tree["versions"] = {package: version(package) for package in ("steer-text", "torch", "transformers", "peft")}

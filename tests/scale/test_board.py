@@ -54,16 +54,29 @@ def test_what_a_lost_worker_held_comes_before_everything_else():
 def test_of_two_answers_the_first_counts():
     made = board(8, 8)
     made.deal(["a"], 1)
-    assert [unit.id for unit in made.copy("b", "a")] == ["0", "1"]
-    assert made.copy("c", "a") == []  # two are enough
+    assert [unit.id for unit in made.copy("b", ["a"])] == ["0", "1"]
+    assert made.copy("c", ["a"]) == []  # b is in time
     assert made.done("b", ["0", "1"]) == ["0", "1"]
     assert made.done("a", ["0", "1"]) == []
+
+
+def test_where_all_who_hold_it_are_late_another_draws_it_too():
+    made = board(8)
+    made.deal(["a"], 1)
+    made.copy("b", ["a"])
+    assert [unit.id for unit in made.copy("c", ["a", "b"])] == ["0"]
+    assert made.done("c", ["0"]) == ["0"]
+
+
+def test_nobody_who_is_idle_gets_nothing():
+    """As after all workers were lost, until the next has loaded its models."""
+    assert board(8).deal([], 0) == {}
 
 
 def test_what_another_holds_too_is_not_orphaned():
     made = board(8, 8)
     made.deal(["a"], 1)
-    made.copy("b", "a")
+    made.copy("b", ["a"])
     assert made.lost("a") == []
     assert [unit.id for unit in made.lost("b")] == ["0", "1"]
 
@@ -100,7 +113,7 @@ def test_every_unit_is_answered_once_whatever_happens(sizes, events, lanes):
             busy.pop(worker)
         elif event == "copy" and worker not in busy:
             late = next(iter(busy), None)
-            if late and (parcel := made.copy(worker, late)):
+            if late and (parcel := made.copy(worker, [late])):
                 busy[worker] = [unit.id for unit in parcel]
     while busy or made.waiting:
         for worker in WORKERS:

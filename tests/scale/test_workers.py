@@ -1,6 +1,5 @@
 """Workers of a Ray cluster, each a process of its own: the texts of one process, whatever becomes of the workers."""
 
-import contextlib
 import os
 import pickle
 import re
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-import psutil
 import pytest
 import ray
 import torch
@@ -26,6 +24,7 @@ from steer.engine.tally import Tally
 from steer.generate import Generator
 from steer.scale.cluster import Cluster as Joined
 from steer.scale.ray import Workers, _Seat
+from steer.scale.worker import Arrival
 from steer.task import Task
 
 SEED = 40
@@ -76,13 +75,9 @@ def drawn(executor: Local | Workers, **options: int) -> list[list[int]]:
     return [text.token_ids for text in executor.decode(g.steer(), requests(executor, **options), Sampling())]
 
 
-def processes() -> list[int]:
-    """Those of the workers, as Ray names them, and of nobody else's on this machine."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found += [process.pid] * (process.cmdline() or [""])[0].startswith("ray::Worker")
-    return found
+def processes(workers: Workers) -> list[int]:
+    """Of those that have loaded the models."""
+    return [seat.arrival.process for seat in workers._seats if seat.arrival]
 
 
 def until(condition, workers: Workers, seconds: float = 60) -> None:
@@ -149,13 +144,23 @@ def test_a_formula_travels():
     assert pickle.loads(pickle.dumps(formula)) == formula
 
 
+def test_texts_that_are_all_shown_the_same_are_shared_too(workers, local):
+    """As those of plain sampling, without labels or negatives."""
+    until(lambda: workers.ready == 2, workers)
+    same = [replace(one, contexts=requests(local)[0].contexts) for one in requests(local, groups=12)]
+    texts = workers.decode(1.0 * g.domain, same, Sampling())
+    assert all(seat.round for seat in workers._seats)
+    here = local.decode(1.0 * g.domain, same, Sampling())
+    assert [text.token_ids for text in texts] == [text.token_ids for text in here]
+
+
 # -- what goes wrong
 
 
 def test_a_killed_worker_costs_no_text_and_doubles_none(workers, local):
     expected = drawn(local, groups=24, room=60)
     texts = workers.decode(g.steer(), requests(workers, groups=24, room=60), Sampling())
-    os.kill(processes()[0], signal.SIGKILL)
+    os.kill(processes(workers)[0], signal.SIGKILL)
     assert [text.token_ids for text in texts] == expected
     for _ in range(100):  # the loss may be noticed only when the texts are all there
         if workers.lost:
@@ -168,7 +173,7 @@ def test_a_killed_worker_costs_no_text_and_doubles_none(workers, local):
 def test_all_killed_at_once(workers, local, capsys):
     before = workers.lost
     texts = workers.decode(g.steer(), requests(workers), Sampling())
-    for process in processes():
+    for process in processes(workers):
         os.kill(process, signal.SIGKILL)
     assert [text.token_ids for text in texts] == drawn(local)
     assert workers.lost > before
@@ -186,8 +191,9 @@ def test_what_is_not_wanted_any_more_is_not_drawn(workers, local):
 def test_a_worker_that_is_late_does_not_hold_up_the_others(workers, local, monkeypatch):
     """It is stopped in the midst, as by a network that is cut; later it goes on, and its answer is not needed."""
     monkeypatch.setattr("steer.scale.ray.SLACK", 0.5)
+    until(lambda: workers.ready == 2, workers)
     drawn(workers)  # from which it is known how long texts take
-    stopped, repeated = processes()[0], workers.repeated
+    stopped, repeated = processes(workers)[0], workers.repeated
     os.kill(stopped, signal.SIGSTOP)
     try:
         assert drawn(workers) == drawn(local)
@@ -214,32 +220,35 @@ def test_models_that_no_worker_can_load_are_said_once(cluster, tmp_path, capfd):
 def test_of_several_that_cannot_load_the_models_one_is_told_where_others_can(source, monkeypatch, capsys):
     monkeypatch.setattr(Workers, "begin", lambda self: None)
     monkeypatch.setattr("steer.scale.ray.ray.kill", lambda process: None)
-    mixed, facts = Workers(source, settings(4)), Facts("toy", None, frozenset(), "cpu", "float32")
-    seats = [_Seat(number, None, None) for number in range(4)]
+    facts = Facts("toy", None, frozenset(), "cpu", "float32")
+    mixed, here = Workers(source, settings(5)), Arrival("here", 1, {"torch": "2.13"}, facts)
+    seats = [_Seat(number, None, None) for number in range(5)]
     mixed._seats = list(seats)
     mixed._refuse(seats[0], ValueError("no space left"))
     assert capsys.readouterr().err == ""  # it may be said of all of them in the end
-    mixed._welcome(seats[1], "here", facts)
+    mixed._welcome(seats[1], here)
     mixed._refuse(seats[2], ValueError("no space left"))
     assert capsys.readouterr().err.count("no space left") == 1
-    mixed._welcome(seats[3], "there", replace(facts, device="cuda"))
+    mixed._welcome(seats[3], replace(here, host="there", facts=replace(facts, device="cuda")))
     assert "worker 3 on there computes on cuda, the first on cpu" in capsys.readouterr().err
+    mixed._welcome(seats[4], replace(here, host="old", versions={"torch": "2.12"}))
+    assert "on old torch is 2.12, on here 2.13" in capsys.readouterr().err
     assert mixed.ready == 2
 
 
 def test_an_error_without_end_is_an_error(cluster, source, monkeypatch):
     """Such as texts that no worker survives."""
     monkeypatch.setattr("steer.scale.ray.FUTILE", 2)
-    others, doomed = set(processes()), Workers(source, settings(1))
+    doomed = Workers(source, settings(1))
     assert doomed.facts(g.steer())
 
     def murderous() -> None:
         while True:
-            for process in set(processes()) - others:
+            for process in processes(doomed):
                 os.kill(process, signal.SIGKILL)
             doomed.untrained({1})
 
-    with pytest.raises(RuntimeError, match="2 workers were lost one after the other, without a text between them"):
+    with pytest.raises(RuntimeError, match="2 workers were lost one after the other, without a text between them; the"):
         murderous()
     doomed.close()
 

@@ -24,7 +24,9 @@ FailUnder = Annotated[
 ]
 Embeddings = Annotated[Path | None, typer.Option(metavar="FILE.npy", help="your own, a row for each text")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
-Workers = Annotated[int | None, typer.Option(min=1, help="processes of a Ray cluster that draw (default: the run's)")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="processes of a Ray cluster that draw, 0 for this one (default: the run's)")
+]
 Cluster = Annotated[str | None, typer.Option("--ray", metavar="HOST:PORT", help="the cluster (default: the run's)")]
 verbose_wanted = False
 
@@ -35,7 +37,9 @@ def opened(folder: Path, workers: int | None, ray: str | None) -> "Run":
     from steer.run import Run
 
     run = Run.open(folder)
-    given = {name: one for name, one in (("workers", workers), ("ray", ray)) if one is not None}
+    given: dict[str, Any] = {} if ray is None else {"ray": ray}
+    if workers is not None:
+        given |= {"workers": workers} if workers else {"workers": None, "ray": "auto"}
     return replace(run, settings=changed(run.settings, given))
 
 

@@ -2,6 +2,7 @@
 
 from steer.config.reading import UsageError, changed, differences, evaluation_settings, load_settings
 from steer.config.settings import (
+    FREE_VLLM,
     PLAIN,
     Choices,
     Evaluation,
@@ -17,6 +18,7 @@ from steer.config.settings import (
 )
 
 __all__ = [
+    "FREE_VLLM",
     "PLAIN",
     "Choices",
     "Evaluation",

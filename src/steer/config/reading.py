@@ -66,9 +66,7 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 def differences(old: Settings, new: Settings) -> list[str]:
     """The settings in which two runs differ, as `key: old -> new`, those that change no text left out."""
     before, after = dict(_flat(old.model_dump(mode="json"))), dict(_flat(new.model_dump(mode="json")))
-    free = tuple(f"{key}." for key in FREE_SETTINGS)  # of which vllm is a section of its own
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    changed = [key for key in keys if not f"{key}.".startswith(free)]
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in FREE_SETTINGS]
     return [f"{key}: {before.get(key)!r} -> {after.get(key)!r}" for key in changed]
 
 

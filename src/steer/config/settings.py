@@ -168,8 +168,8 @@ class Generation(_Section):
     until: "count", or "converged" to stop earlier, when novelty and coverage have stopped moving.
     attempts: the budget, in drawn texts for each one wanted. lanes: texts in flight at once, which changes no text
     in float32, and in bfloat16 only near ties; None is as many as memory allows, up to 32.
-    staleness: 1 lets a round begin before the one before it has ended, so that no worker waits; its negatives and
-    quotas then know the accepted texts of one round fewer.
+    staleness: 1 lets a round begin before the one before it has ended, so that no worker waits (one process gains
+    nothing by it); its negatives and quotas then know the accepted texts of one round fewer.
     """
 
     count: int = Field(200, ge=1)
@@ -290,6 +290,14 @@ class Settings(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _none_for_nothing(self) -> "Settings":
+        if self.ray != "auto" and self.workers is None:
+            raise ValueError(f"ray is {self.ray!r}, and nothing is drawn there without workers: set workers as well")
+        if self.vllm and self.engine != "vllm":
+            raise ValueError(f"vllm is {self.vllm}, and engine is {self.engine}: set engine to vllm as well")
+        return self
+
     @field_validator("guidance", mode="before")
     @classmethod
     def _formula_alone(cls, value: Any) -> Any:
@@ -311,4 +319,5 @@ PLAIN: Mapping[str, Any] = {
 }
 
 # These change how fast a run goes and when it gives up, and no text that has been drawn.
-FREE_SETTINGS = ("device", "vllm", "workers", "ray", "generate.lanes", "generate.attempts")
+FREE_VLLM = ("tensor_parallel_size", "gpu_memory_utilization", "max_num_batched_tokens", "enforce_eager")
+FREE_SETTINGS = ("device", "workers", "ray", "generate.lanes", "generate.attempts", *(f"vllm.{o}" for o in FREE_VLLM))

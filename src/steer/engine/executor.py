@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from transformers import AutoTokenizer
+
 from steer.config import Sampling
 from steer.engine.decode import decode
 from steer.engine.memory import plan
-from steer.engine.models import Pair, load
+from steer.engine.models import Pair, load, model_path
 from steer.engine.requests import Completion, Request
 from steer.engine.tally import Tally
 from steer.guidance import Guidance
@@ -47,6 +49,11 @@ class Source:
 
     def load(self) -> Pair:
         return load(**vars(self))
+
+    def tokenizer(self) -> Any:
+        """Alone, where the weights are elsewhere."""
+        options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        return AutoTokenizer.from_pretrained(model_path(self.model), **options)
 
 
 class Executor(Protocol):

@@ -39,6 +39,8 @@ class Board(Generic[Worker]):
         as it fills its own lanes again while they last; the rest goes in full lanes to whoever is done. Smaller parcels
         would end together, but take as many steps as full ones (benchmarks/rounds.py).
         """
+        if not idle:
+            return {}
         whole = len(idle) == workers and self._texts() <= 2 * self.lanes * workers
         most = max(self.lanes, round(SHARE * self._texts() / workers))
         return {
@@ -47,11 +49,11 @@ class Board(Generic[Worker]):
             if (parcel := self._take(worker, -(-self._texts() // (len(idle) - i)) if whole else most))
         }
 
-    def copy(self, idle: Worker, late: Worker) -> list[Unit]:
-        """What an idle worker draws too, as the one that holds it is late (a backup task, Dean and Ghemawat 2004)."""
-        mine = {unit.id for units in self.held.values() for unit in units.values()}
-        twice = {unit_id for unit_id in mine if sum(unit_id in units for units in self.held.values()) > 1}
-        parcel = {unit_id: unit for unit_id, unit in self.held.get(late, {}).items() if unit_id not in twice}
+    def copy(self, idle: Worker, late: Collection[Worker]) -> list[Unit]:
+        """What an idle worker draws too, as only late ones hold it (a backup task, Dean and Ghemawat 2004)."""
+        in_time = {unit_id for worker, units in self.held.items() if worker not in late for unit_id in units}
+        held = (self.held.get(worker, {}) for worker in late)
+        parcel = next((left for units in held if (left := {i: u for i, u in units.items() if i not in in_time})), {})
         if parcel:
             self.held[idle] = dict(parcel)
         return list(parcel.values())

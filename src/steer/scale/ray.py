@@ -13,6 +13,7 @@ from functools import cached_property
 from hashlib import blake2b
 from itertools import groupby
 from statistics import median
+from textwrap import shorten
 from typing import Any
 
 from steer.config import Sampling, Settings
@@ -24,12 +25,13 @@ from steer.guidance import Guidance
 from steer.progress import say
 from steer.scale.board import Board, Unit
 from steer.scale.cluster import Cluster, RayError, RayTaskError, ray
-from steer.scale.worker import Answer, Order, Worker, adapter_files
+from steer.scale.worker import Answer, Arrival, Order, Worker, adapter_files
 
 POLL = 0.5  # seconds between two looks at whether a worker is late
 LATE, SLACK = 3.0, 10.0  # a worker is, at so many times what its texts usually take and so many seconds more
 PATIENCE = 20.0  # seconds without a worker after which the user is told
-FUTILE = 10  # workers lost one after the other without a text between: it is the texts, or the machine
+FUTILE = 10  # losses for each worker, without a text from any between: it is the texts, or the machines
+UNIT = 8  # texts; without negatives all of a round are shown the same
 
 
 @dataclass(eq=False)
@@ -40,18 +42,22 @@ class _Round:
     ids: Sequence[str]
     board: "Board[_Seat]"
     texts: dict[str, Sequence[Completion]] = field(default_factory=dict)
+    scoring: bool = False
     tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(eq=False)
 class _Seat:
-    """A place for a worker. call: what its process is doing; facts: None until its models are loaded."""
+    """A place for a worker. call: what its process is doing; arrival: None until its models are loaded.
+
+    again: whether another was here before.
+    """
 
     number: int
     process: Any
     call: Any
-    host: str = ""
-    facts: Facts | None = None
+    again: bool = False
+    arrival: Arrival | None = None
     round: _Round | None = None
     since: float = 0.0
     usual: float = 0.0  # seconds that what it draws should take
@@ -59,7 +65,7 @@ class _Seat:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        return f"worker {self.number}" + (f" on {self.host}" if self.host else "")
+        return f"worker {self.number}" + (f" on {self.arrival.host}" if self.arrival else "")
 
     @property
     def late(self) -> float:
@@ -88,7 +94,7 @@ class Workers:
 
     @cached_property
     def tokenizer(self) -> Any:
-        return self._ask("tokenizer")
+        return self.source.tokenizer()
 
     def facts(self, guidance: Guidance) -> Facts:
         facts: Facts = self._ask("facts", guidance)
@@ -112,17 +118,20 @@ class Workers:
         tally: Tally | None = None,
     ) -> Iterator[Completion]:
         """As every executor does; what is drawn is handed out at once, before the first text is asked for."""
-        groups = [tuple(group) for _, group in groupby(requests, key=lambda request: request.contexts)]
+        alike = (list(group) for _, group in groupby(requests, key=lambda request: request.contexts))
+        groups = [tuple(group[i : i + UNIT]) for group in alike for i in range(0, len(group), UNIT)]
         common = (guidance, sampling, tuple(suppress_tokens), logprobs)
         ids = [_unit_id(common, group) for group in groups]
         board: Board[_Seat] = Board(self.settings.generate.lanes or LANES)
         board.post(Unit(unit_id, len(group)) for unit_id, group in zip(ids, groups, strict=True))
         self.begin()
         order = ray.put(Order(*common, dict(zip(ids, groups, strict=True))))
-        round_ = _Round(order, ids, board, tally=tally or Tally())
+        round_ = _Round(order, ids, board, scoring=requests[0].forced is not None, tally=tally or Tally())
         self._rounds.append(round_)
         self._hand_out()
-        return _Texts(self, round_)
+        texts = self._texts(round_)
+        next(texts)  # from here on it forgets the round when nobody wants it any more
+        return (text for text in texts if text is not None)
 
     @property
     def status(self) -> str:
@@ -149,7 +158,7 @@ class Workers:
 
     @property
     def _ready(self) -> list[_Seat]:
-        return [seat for seat in self._seats if seat.facts]
+        return [seat for seat in self._seats if seat.arrival]
 
     def begin(self) -> None:
         """Ask the cluster for the workers, if that is not done; everything else here does so too."""
@@ -162,11 +171,11 @@ class Workers:
         self._unfit, self._opened = {}, time.monotonic()
         self._seats = [self._seated(number) for number in range(wanted)]
 
-    def _seated(self, number: int) -> _Seat:
+    def _seated(self, number: int, again: bool = False) -> _Seat:
         """A new process, which loads the models as soon as the cluster has room for it."""
         assert self._cluster is not None
         process = ray.remote(Worker).options(max_restarts=0, **self._needs).remote(self._cluster.threads(self._needs))
-        return _Seat(number, process, process.prepare.remote(self.source, self._adapter, self.settings))
+        return _Seat(number, process, process.prepare.remote(self.source, self._adapter, self.settings), again)
 
     def step(self) -> None:
         """Hand out what waits, and hear what one worker says, if one does within POLL seconds."""
@@ -186,10 +195,10 @@ class Workers:
             idle = [seat for seat in self._ready if seat.call is None]
             for seat, parcel in round_.board.deal(idle, len(self._ready)).items():
                 self._send(seat, round_, parcel)
-        for seat in self._ready:
-            late = [other for other in self._ready if other.round and self._paces and other.late > 0]
-            parcels = ((other.round, other.round.board.copy(seat, other)) for other in late if other.round)
-            if seat.call is None and (found := next(((r, parcel) for r, parcel in parcels if parcel), None)):
+        late = [seat for seat in self._ready if seat.round and self._paces and seat.late > 0]
+        for seat in self._ready if late else ():
+            parcels = ((round_, round_.board.copy(seat, late)) for round_ in self._rounds if seat.call is None)
+            if found := next(((round_, parcel) for round_, parcel in parcels if parcel), None):
                 self.repeated += len(found[1])
                 self._send(seat, *found)
 
@@ -204,28 +213,35 @@ class Workers:
         try:
             said = ray.get(call)
         except RayTaskError as error:
-            if seat.facts:
+            if not seat.arrival and not seat.again:
+                self._refuse(seat, error.cause)
+            elif isinstance(error.cause, ValueError) and seat.arrival:  # of the texts, and the same everywhere
                 seat.round = None
                 raise error.cause from None
-            self._refuse(seat, error.cause)
-        except RayError:
-            self._replace(seat)
+            else:
+                self._replace(seat, error.cause)
+        except RayError as error:
+            self._replace(seat, error)
         else:
             if isinstance(said, Answer):
                 self._take(seat, said)
             else:
-                self._welcome(seat, *said)
+                self._welcome(seat, said)
 
-    def _welcome(self, seat: _Seat, host: str, facts: Facts) -> None:
-        """A worker is ready. The first decides the precision, that all may round alike."""
-        first = next((one.facts for one in self._ready if one.facts), facts)
-        if facts.dtype != first.dtype:
-            self.source = replace(self.source, dtype=first.dtype)
+    def _welcome(self, seat: _Seat, arrival: Arrival) -> None:
+        """A worker is ready. The first decides precision and versions, that all may round alike."""
+        first = next((one.arrival for one in self._ready if one.arrival), arrival)
+        for package, found in arrival.versions.items():
+            if found != (known := first.versions[package]):
+                self._refuse(seat, ValueError(f"on {arrival.host} {package} is {found}, on {first.host} {known}"))
+                return
+        if arrival.facts.dtype != first.facts.dtype:
+            self.source = replace(self.source, dtype=first.facts.dtype)
             seat.call = seat.process.prepare.remote(self.source, self._adapter, self.settings)
             return
-        seat.host, seat.facts = host, facts
-        if facts.device != first.device:
-            say(f"warning: {seat} computes on {facts.device}, the first on {first.device}: near ties may differ")
+        seat.arrival = arrival
+        if (device := arrival.facts.device) != first.facts.device:
+            say(f"warning: {seat} computes on {device}, the first on {first.facts.device}: near ties may differ")
         self._tell_unfit()
 
     def _refuse(self, seat: _Seat, error: BaseException) -> None:
@@ -243,16 +259,18 @@ class Workers:
             self._unfit[error] = True
             say(f"warning: a worker cannot load the models, and others can: {error}")
 
-    def _replace(self, seat: _Seat) -> None:
-        """A worker is gone: others draw what it held, and the cluster is asked for another."""
+    def _replace(self, seat: _Seat, error: BaseException) -> None:
+        """A worker is gone, or its device fails: others draw what it held, and the cluster is asked for another."""
+        reason = shorten(str(error), 200, placeholder=" ...") or type(error).__name__
         orphans = seat.round.board.lost(seat) if seat.round else []
         self.lost, self.repeated, self._futile = self.lost + 1, self.repeated + len(orphans), self._futile + 1
-        if self._futile >= FUTILE:
-            raise RuntimeError(f"{FUTILE} workers were lost one after the other, without a text between them")
+        if self._futile >= FUTILE * len(self._seats):
+            lost = f"{self._futile} workers were lost one after the other, without a text between them"
+            raise RuntimeError(f"{lost}; the last: {reason}")
         again = f"; the {len(orphans)} groups that it held are drawn again" if orphans else ""
-        say(f"warning: {seat} was lost{again}")
+        say(f"warning: {seat} was lost{again} ({reason})")
         ray.kill(seat.process)
-        self._seats[self._seats.index(seat)] = self._seated(seat.number)
+        self._seats[self._seats.index(seat)] = self._seated(seat.number, again=True)
 
     def _take(self, seat: _Seat, answer: Answer) -> None:
         """A worker's texts; those that another has drawn before are the same, and not kept twice."""
@@ -260,55 +278,46 @@ class Workers:
         first = seat.round.board.done(seat, answer.texts)
         seat.round.texts |= {unit_id: answer.texts[unit_id] for unit_id in first}
         seat.round.tally.add(answer.tally)
-        self._paces.append(answer.seconds / sum(map(len, answer.texts.values())))
+        if not seat.round.scoring:
+            self._paces.append(answer.seconds / sum(map(len, answer.texts.values())))
         seat.tokens, seat.seconds, seat.round = seat.tokens + answer.tokens, seat.seconds + answer.seconds, None
         self._futile = 0
 
     def _ask(self, name: str, *given: Any) -> Any:
         """What one worker's engine says."""
         self.begin()
+        asked: dict[Any, _Seat] = {}
+        since = -SLACK
         while True:
-            while not self._ready:
-                self.step()
-            seat = min(self._ready, key=lambda one: one.call is not None)
-            reply = seat.process.ask.remote(name, *given)
-            while not ray.wait([reply], timeout=POLL)[0] and seat in self._seats:
-                self.step()
-            try:
-                if seat in self._seats:
+            others = [seat for seat in self._ready if seat not in asked.values()]
+            if others and time.monotonic() - since > SLACK:  # one that does not answer is not waited for
+                seat, since = min(others, key=lambda one: one.call is not None), time.monotonic()
+                asked[seat.process.ask.remote(name, *given)] = seat
+            for reply in ray.wait(list(asked), timeout=POLL)[0] if asked else ():
+                try:
                     return ray.get(reply)
-            except RayTaskError as error:
-                raise error.cause from None
-            except RayError:
-                self._replace(seat)
+                except RayTaskError as error:
+                    raise error.cause from None
+                except RayError as error:
+                    since, seat = -SLACK, asked.pop(reply)
+                    if seat in self._seats:
+                        self._replace(seat, error)
+            self.step()
 
-    def forget(self, round_: _Round) -> None:
-        """Nobody wants what is left of this round."""
-        round_.board.drop(round_.ids)
-        if round_ in self._rounds:
-            self._rounds.remove(round_)
-
-
-class _Texts(Iterator[Completion]):
-    """The texts of a round in their order; the workers go on meanwhile."""
-
-    def __init__(self, workers: Workers, round_: _Round) -> None:
-        self._workers, self._round = workers, round_
-        self._texts = self._in_order()
-
-    def _in_order(self) -> Iterator[Completion]:
-        for unit_id in self._round.ids:
-            while unit_id not in self._round.texts:
-                self._workers.step()
-            yield from self._round.texts[unit_id]
-        self._workers.forget(self._round)
-
-    def __next__(self) -> Completion:
-        return next(self._texts)
-
-    def __del__(self) -> None:
-        # A round that was begun ahead, and is not wanted as enough texts were accepted before it.
-        self._workers.forget(self._round)
+    def _texts(self, round_: _Round) -> Iterator[Completion | None]:
+        """None to begin with; then the texts of a round in their order, while the workers go on."""
+        try:
+            yield None
+            self._rounds.sort(key=lambda one: one is not round_)  # what is waited for comes first
+            for unit_id in round_.ids:
+                while unit_id not in round_.texts:
+                    self.step()
+                yield from round_.texts[unit_id]
+        finally:
+            # All were wanted, or none any more, as enough texts of a round before it were accepted.
+            round_.board.drop(round_.ids)
+            if round_ in self._rounds:
+                self._rounds.remove(round_)
 
 
 def _unit_id(common: tuple[Guidance, Sampling, tuple[int, ...], bool], group: Sequence[Request]) -> str:

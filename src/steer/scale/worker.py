@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ class Answer:
         return sum(len(text.token_ids) for texts in self.texts.values() for text in texts)
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """A worker that has loaded the models: its host's name and its process, the packages, what the engine says."""
+
+    host: str
+    process: int
+    versions: Mapping[str, str]
+    facts: Facts
+
+
 class Worker:
     """An engine on a device of its own."""
 
@@ -46,11 +57,8 @@ class Worker:
         self._threads = threads
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def prepare(self, source: Source, adapter: Mapping[str, bytes] | None, settings: Settings) -> tuple[str, Facts]:
-        """Load the models -> the host's name, and what the engine says of them.
-
-        adapter: its files by name, as the driver's folder may not be on this host.
-        """
+    def prepare(self, source: Source, adapter: Mapping[str, bytes] | None, settings: Settings) -> "Arrival":
+        """Load the models. adapter: its files by name, as the driver's folder may not be on this host."""
         import torch
 
         from steer.scale import engine
@@ -62,7 +70,11 @@ class Worker:
                 (Path(self._folder.name) / name).write_bytes(content)
             source = replace(source, adapter=self._folder.name)
         self._executor: Executor = engine(source, settings)
-        return os.uname().nodename, self._executor.facts(settings.guidance.resolve())
+        facts = self._executor.facts(settings.guidance.resolve())
+        if self._folder is not None and facts.engine == "local":
+            self._folder.cleanup()  # it is in memory now, and a process that is killed leaves its files
+        versions = {package: version(package) for package in ("steer-text", "torch", "transformers", "peft")}
+        return Arrival(os.uname().nodename, os.getpid(), versions, facts)
 
     def ask(self, name: str, *given: Any) -> Any:
         """What the engine says to this, or the value that it has by this name."""

@@ -20,6 +20,7 @@ PREFERRED: Mapping[str, Any] = {"enable_prefix_caching": True, "disable_log_stat
 # On a processor. Of its memory the rest of the computer needs some as well; vLLM would take nine tenths. What texts are
 # shown in common is remembered in whole blocks; vLLM's own are of 128 tokens, more than most texts are shown.
 SHARE, BLOCK = 0.3, 32
+MOST = 2**14  # tokens that are read in a step, unless more are asked for: what is reserved for them grows with it
 
 
 # Before vLLM is imported: it tells its makers of every engine, and prints a page for each.
@@ -45,12 +46,15 @@ def start(
     dtype: str,
     trust: bool,
     adapters: Adapters,
-    sizes: tuple[int, int],
+    rows: int,
+    lanes: int,
+    loras: int,
     options: Mapping[str, Any],
 ) -> Any:
     """An engine whose core runs in this process, also where its workers do not.
 
-    sizes: requests at once, and adapters at once. options: of `vllm.LLM`.
+    rows: requests of a text. lanes: texts at once. loras: adapters at once. options: of `vllm.LLM`.
+    Raises ValueError on options that cannot be.
     """
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.engine.llm_engine import LLMEngine
@@ -58,15 +62,26 @@ def start(
 
     if taken := DECIDED & options.keys():
         raise ValueError(f"vllm.{min(taken)} cannot be set: guided decoding decides it, or a setting of the same name")
-    chosen: dict[str, Any] = {**PREFERRED, "max_num_seqs": sizes[0]}
+    if options.get("max_num_seqs", rows) < rows:
+        raise ValueError(f"vllm.max_num_seqs is {options['max_num_seqs']}, and one text alone takes {rows} requests")
+    chosen: dict[str, Any] = {**PREFERRED, "max_num_seqs": lanes * rows}
     if on_cpu():
         chosen |= {"gpu_memory_utilization": SHARE, "block_size": BLOCK}
     if adapters.folder is not None:
-        chosen |= {"enable_lora": True, "max_loras": sizes[1], "max_lora_rank": adapters.rank}
+        chosen |= {"enable_lora": True, "max_loras": loras, "max_lora_rank": adapters.rank}
         chosen["lora_target_modules"] = adapters.modules
     own = {"model": model, "revision": revision, "dtype": dtype, "trust_remote_code": trust}
+    from vllm.usage.usage_lib import UsageContext
+
+    def configured(**more: Any) -> Any:
+        return EngineArgs(**{**chosen, **more, **options, **own, **OURS}).create_engine_config(UsageContext.LLM_CLASS)
+
     try:
-        config = EngineArgs(**{**chosen, **options, **own, **OURS}).create_engine_config()
+        config = configured()
+        # A group is admitted whole, and so its prompts are read in one step.
+        needed = min(rows * config.model_config.max_model_len, MOST)
+        if needed > config.scheduler_config.max_num_batched_tokens:
+            config = configured(max_num_batched_tokens=needed)
     except (TypeError, ValueError) as error:  # an option that is none, or a value that cannot be
         raise ValueError(f"vllm: {textwrap.shorten(str(error), 300, placeholder=' ...')}") from error
     return LLMEngine(config, Executor.get_class(config), log_stats=False, multiprocess_mode=False)

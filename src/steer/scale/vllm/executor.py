@@ -8,6 +8,7 @@ from typing import Any
 
 from steer.config import Sampling
 from steer.engine.executor import Facts, Source
+from steer.engine.memory import LANES
 from steer.engine.models import model_path, quickest, stop_ids, untrained
 from steer.engine.requests import Completion, Request
 from steer.engine.tally import Tally
@@ -17,8 +18,6 @@ from steer.scale.vllm.embeddings import output_embeddings
 from steer.scale.vllm.engine import on_cpu, start
 from steer.scale.vllm.flight import Flight, Text
 from steer.scale.vllm.streams import Shares, share, strength, written
-
-LANES = 32
 
 
 @dataclass
@@ -47,11 +46,7 @@ class Vllm:
 
     @cached_property
     def tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        source = self.source
-        options = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
-        return AutoTokenizer.from_pretrained(model_path(source.model), **options)
+        return self.source.tokenizer()
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -68,9 +63,12 @@ class Vllm:
         return stop_ids(self.tokenizer, settings)
 
     def facts(self, guidance: Guidance) -> Facts:
-        config = self._ready(guidance).engine.vllm_config.model_config
+        flight = self._ready(guidance)
+        config = flight.engine.vllm_config.model_config
         dtype = str(config.dtype).removeprefix("torch.")
-        return Facts(self.source.model, config.max_model_len, self.stop_ids, _device(), dtype, "vllm")
+        # What all streams of a text are shown is read in one step.
+        limit = min(config.max_model_len, flight.budget // len(guidance.streams))
+        return Facts(self.source.model, limit, self.stop_ids, _device(), dtype, "vllm")
 
     def untrained(self, ids: Iterable[int]) -> tuple[int, ...]:
         source = self.source
@@ -127,9 +125,6 @@ class Vllm:
             for text, own in zip(texts, shares, strict=True):
                 while not text.done:
                     self._step(flight)
-                    if tally:
-                        tally.computed += flight.flying
-                        tally.live += flight.flying
                 yield _completion(text, own)
         finally:
             if flight is self._flight:
@@ -175,14 +170,16 @@ class Vllm:
                     f"{guidance} needs a larger engine, but texts of another guidance are under way in it"
                 )
             self.close()
-        source, sizes = self.source, ((self.lanes or LANES) * rows, adapters)
+        source = self.source
         engine = start(
             model_path(source.model),
             source.revision,
             self._dtype,
             source.trust_remote_code,
             self._adapters,
-            sizes,
+            rows,
+            self.lanes or LANES,
+            adapters,
             self.options,
         )
         self._flight = Flight(engine)
@@ -223,9 +220,9 @@ def _completion(text: Text, shares: Shares) -> Completion:
 
 
 def _scored(text: Text, shares: Shares) -> Completion:
-    """What the engine says of the given ids: the last entries of what it says of each request's prompt."""
+    """What the engine says of the given ids: at the end of each request's prompt, and the last as a token drawn."""
     ids = list(text.forced or ())
-    given = [row.prompt_logprobs[-len(ids) :] for row in text.rows]
+    given = [[*row.prompt_logprobs, *row.outputs[0].logprobs][-len(ids) :] for row in text.rows]
     roles = [[float(at[token].logprob) for at, token in zip(found, ids, strict=True)] for found in given]
     return Completion(ids, logprobs={str(stream): roles[role] for stream, role in shares.roles.items()})
 
@@ -235,8 +232,7 @@ def _check_fits(guidance: Guidance, request: Request, limit: int) -> None:
         shown = len(request.contexts.of(stream.context))
         if not shown:
             raise ValueError(f"{stream}: nothing stands before the text, not even a token that begins a document")
-        # vLLM scores a text only with room for one token more.
-        room = request.max_new_tokens + (request.forced is not None)
+        room = request.max_new_tokens
         if shown + room > limit:
             raise ValueError(
                 f"{stream} is shown {shown} tokens and {room} are to follow, but vLLM's engine holds {limit}: shorten "

@@ -35,7 +35,7 @@ class Text:
     @property
     def read(self) -> list[int]:
         """How many tokens each role has before its first new one."""
-        return [len(prompt) + len(self.forced or ()) for prompt in self.prompts]
+        return [len(prompt) + len((self.forced or ())[:-1]) for prompt in self.prompts]
 
 
 class Flight:
@@ -144,8 +144,8 @@ class Flight:
         text.tries += 1
         self._flying[name] = text
         for role, (prompt, adapter) in enumerate(zip(text.prompts, text.adapters, strict=True)):
-            ids = tokens_input([*prompt, *(text.forced or ())])
-            params = _scoring() if text.forced is not None else _drawing(text, name, role)
+            ids = tokens_input([*prompt, *(text.forced or ())[:-1]])
+            params = _scoring(text.forced[-1]) if text.forced is not None else _drawing(text, name, role)
             self.engine.add_request(f"{name}-{role}", ids, params, lora_request=adapter)
 
 
@@ -164,11 +164,17 @@ def _drawing(text: Text, name: str, role: int) -> Any:
     )
 
 
-def _scoring() -> Any:
-    """Each token before the first new one gets its log-probability; vLLM wants a new one in any case."""
+def _scoring(last: int) -> Any:
+    """Each token of the prompt gets its log-probability; the last id of the text is left to be drawn, and is."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     return SamplingParams(
-        temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        temperature=0,
+        max_tokens=1,
+        prompt_logprobs=0,
+        logprobs=0,
+        allowed_token_ids=[last],
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
     )

@@ -153,6 +153,7 @@ class Guidance(First, Second):  # type: ignore[misc]
         if recipe.keep != "nothing":
             for group in groups:
                 self._readings.setdefault(group, Reading())
+                self._readings.move_to_end(group)
             while len(self._readings) > self._room:
                 self._readings.popitem(last=False)
             note([self._readings.get(group, Reading()) for group in groups], logits, rows, mixed, recipe.keep)
@@ -190,6 +191,7 @@ def _check(config: Any) -> None:
         "async_scheduling=False": scheduler.async_scheduling,
         "enable_chunked_prefill=False": scheduler.enable_chunked_prefill,
         "speculative_config=None": config.speculative_config,
+        "kv_transfer_config=None": getattr(config, "kv_transfer_config", None),
         "pipeline_parallel_size=1": parallel.pipeline_parallel_size > 1,
         "data_parallel_size=1": parallel.data_parallel_size > 1,
         "enable_batch_sharded_sampling=False": getattr(parallel, "enable_batch_sharded_sampling", False),

@@ -55,7 +55,7 @@ def write(
     return json.dumps(parts)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def parse(text: str) -> Recipe:
     """The recipe of this text. Raises ValueError that says what was expected."""
     try:
