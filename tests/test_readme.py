@@ -65,7 +65,7 @@ def test_the_python_example_uses_names_that_exist():
 
 
 def test_the_files_it_names_are_there():
-    pages = ("EVALUATION.md", "LOG.md", "src/steer/nano/README.md")
+    pages = ("EVALUATION.md", "LOG.md", "docs/scale.md", "src/steer/nano/README.md")
     for name in (*pages, "benchmarks", "scripts/pretrain_nano.py", "examples"):
         assert name in README
         assert (ROOT / name).exists()
