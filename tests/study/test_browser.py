@@ -106,7 +106,7 @@ def test_a_whole_study_without_scripts(few, person):
     someone = person(java_script_enabled=False)
     someone.join(few)
     assert someone.page.locator("button", has_text="Keys").count() == 0
-    assert not someone.page.locator("kbd").first.is_visible()
+    someone.page.locator("kbd").first.wait_for(state="hidden")  # as soon as its style is there
     someone.answer_all(someone.click)
     assert few.votes(someone.number) == someone.pressed
 
