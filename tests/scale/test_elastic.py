@@ -84,7 +84,7 @@ def test_who_waits_for_room_in_the_cluster_is_told(nodes, source, capsys, monkey
 
 def test_a_cluster_that_does_not_answer_is_named():
     nobody = Workers(Source("steer-nano"), settings(1, ray="127.0.0.1:1"))
-    with pytest.raises(ValueError, match=r"no cluster answers at '127\.0\.0\.1:1', expected HOST:PORT"):
+    with pytest.raises(ConnectionError, match=r"no cluster answers at '127\.0\.0\.1:1', expected HOST:PORT"):
         nobody.facts(g.steer())
 
 

@@ -29,7 +29,7 @@ class Cluster:
     """A connection to the cluster at an address, for so many workers.
 
     "auto" is the cluster that `ray start` has begun on this host (or $RAY_ADDRESS names), and where there is none, one
-    that ends with this process. Raises ValueError where nothing answers.
+    that ends with this process. Raises ConnectionError where nothing answers.
     """
 
     def __init__(self, address: str, workers: int) -> None:
@@ -47,7 +47,7 @@ class Cluster:
         try:
             ray.init(address=there, **quiet)
         except (ConnectionError, RayError) as error:
-            raise ValueError(f"ray: the cluster at {there!r} cannot be joined: {error}") from None
+            raise ConnectionError(f"ray: the cluster at {there!r} cannot be joined: {error}") from None
 
     def needs(self, source: Source, settings: Settings) -> dict[str, float]:
         """What a worker takes of it: a GPU where there are any, else its share of the processors."""
@@ -76,7 +76,7 @@ def _begun_here() -> str | None:
     address = noted.read_text(encoding="utf-8").strip() if noted.is_file() else ""
     try:
         _reach(address)
-    except ValueError:
+    except ConnectionError:
         if address:
             say(f"warning: ray: the cluster at {address} does not answer; one is begun for this process")
         return None
@@ -84,9 +84,9 @@ def _begun_here() -> str | None:
 
 
 def _reach(address: str) -> None:
-    """Raises ValueError where nothing answers there; Ray itself would try for minutes."""
+    """Raises ConnectionError where nothing answers there; Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER).close()
     except (OSError, ValueError) as error:
-        raise ValueError(f"ray: no cluster answers at {address!r}, expected HOST:PORT ({error})") from None
+        raise ConnectionError(f"ray: no cluster answers at {address!r}, expected HOST:PORT ({error})") from None

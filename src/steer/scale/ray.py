@@ -76,7 +76,8 @@ class _Seat:
 class Workers:
     """Draws on `settings.workers` processes of a Ray cluster; those for which there is no room yet join later.
 
-    Raises ImportError without Ray, and ValueError where there is no cluster or no worker can load the models.
+    Raises ImportError without Ray, ConnectionError where there is no cluster, and ValueError where no worker can load
+    the models.
     lost: how many workers were, so far. repeated: groups that were drawn again for it.
     """
 
