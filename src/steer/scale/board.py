@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-SHARE = 0.75  # of what is a worker's part of a large round, it takes at once
+SHARE = 0.75  # of its part of a large round a worker takes so much at once
 Worker = TypeVar("Worker", bound=Hashable)
 
 
